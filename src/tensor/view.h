@@ -1,0 +1,37 @@
+/* view.h: shapes and places of numbers that somebody else owns. */
+#ifndef STLORA_TENSOR_VIEW_H
+#define STLORA_TENSOR_VIEW_H
+
+#include "stlora/types.h"
+
+enum { STLORA_MAX_DIMS = 8 };
+
+/* A dense row-major tensor, read-only, inside a mapped file. */
+typedef struct stlora_view {
+    const void *data;
+    stlora_dtype dtype;
+    int ndim;
+    int64_t shape[STLORA_MAX_DIMS];
+} stlora_view;
+
+/* A matrix of rows x cols with row stride ld (in elements): element (i, j) at data[i*ld + j]. */
+typedef struct stlora_mat {
+    void *data;
+    stlora_dtype dtype;
+    int64_t rows, cols, ld;
+} stlora_mat;
+
+typedef struct stlora_cmat {
+    const void *data;
+    stlora_dtype dtype;
+    int64_t rows, cols, ld;
+} stlora_cmat;
+
+static inline stlora_cmat stlora_mat_const(stlora_mat m)
+{
+    return (stlora_cmat){m.data, m.dtype, m.rows, m.cols, m.ld};
+}
+
+int64_t stlora_view_count(const stlora_view *view); /* elements; shapes in views are checked, so no overflow */
+
+#endif
