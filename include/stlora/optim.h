@@ -1,0 +1,128 @@
+/* optim.h: Stable-LoRA and AdamW over (A, B) pairs, for any trainer that can hand over pairs and their gradients.
+ *
+ * Link libstlora, include this header, and nothing else of the library is needed: see examples/optimizer_replay.c.
+ * Source: Wu et al., arXiv 2603.05204 (Stable-LoRA) and its released optimizer; Loshchilov & Hutter, arXiv 1711.05101
+ * (AdamW) as PyTorch computes it.
+ */
+#ifndef STLORA_OPTIM_H
+#define STLORA_OPTIM_H
+
+#include "stlora/status.h"
+#include "stlora/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct stlora_optimizer stlora_optimizer; /* opaque; one thread at a time */
+
+/* One adapted linear map W0 [m, n] + s B A. The optimizer borrows a and b until stlora_optimizer_free. */
+typedef struct stlora_pair {
+    const char *name; /* unique; copied */
+    int64_t n, m, r;  /* input width, output width, rank; all > 0 */
+    float *a;         /* [r, n] row-major, updated in place */
+    float *b;         /* [m, r] row-major, updated in place */
+} stlora_pair;
+
+/* Gradients of one pair; both NULL = the pair had no gradient in this step: it is left alone, its step is not counted. */
+typedef struct stlora_pair_grad {
+    const float *a; /* [r, n] */
+    const float *b; /* [m, r] */
+} stlora_pair_grad;
+
+/* When |A|/n equals |B|/m exactly: CODE shrinks on (the released optimizer), PAPER stops (Algorithm 1 as printed). */
+typedef enum stlora_shrink_tie { STLORA_TIE_CODE, STLORA_TIE_PAPER } stlora_shrink_tie;
+
+typedef struct stlora_optimizer_config {
+    double shrink_ratio; /* the paper's lambda, a fraction per optimizer step, 0 <= shrink_ratio < 1; 0 = AdamW bit for bit */
+    stlora_shrink_tie shrink_tie;
+    double weight_decay;  /* decoupled, >= 0, times the learning rate */
+    double beta1, beta2;  /* in [0, 1) */
+    double eps;           /* > 0 */
+    double max_grad_norm; /* gradients are scaled by min(1, max_grad_norm / (norm + 1e-6)); 0 = no clipping */
+    int threads;          /* 0 = all cores */
+} stlora_optimizer_config;
+
+/* stlora_optimizer_config_init: 0.0005, CODE, 0.01, 0.9, 0.999, 1e-8, 1.0, 0. Since 0.1. */
+STLORA_API void stlora_optimizer_config_init(stlora_optimizer_config *config);
+
+/* stlora_optimizer_create: state for count pairs: two moments per element, and per pair a step, an armed flag and phi.
+ * Creates; pair with stlora_optimizer_free. STLORA_E_USAGE: a setting out of range (NaN included), a size <= 0, a NULL matrix,
+ * a name twice. STLORA_E_NONFINITE: A or B holds NaN or infinity. STLORA_E_NOMEM. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_optimizer_create(stlora_optimizer **out,
+                                                                  const stlora_optimizer_config *config,
+                                                                  const stlora_pair *pairs, size_t count,
+                                                                  stlora_error *err);
+STLORA_API void stlora_optimizer_free(stlora_optimizer *optimizer);
+
+typedef struct stlora_step_info {
+    double grad_norm;       /* of all gradients together, before clipping */
+    int64_t pairs_shrinking; /* pairs still armed after this step */
+} stlora_step_info;
+
+/* stlora_optimizer_step: one optimizer step of all pairs. In this order:
+ *
+ *   1  norm of all gradients; if one is not finite: STLORA_E_NONFINITE naming the pair, and nothing at all has changed
+ *   2  every pair with a gradient, while armed, with the norms that the step before left:
+ *        |A| = 0 or |A| < (n/m) |B|   (fp32 comparison, strict under CODE; <= under PAPER):  armed <- false, for good
+ *        otherwise:  A <- (1 - shrink_ratio) A,  phi <- (1 - shrink_ratio) phi
+ *   3  AdamW on A and on B with the pair's own step t = 1, 2, ...:
+ *        p <- p (1 - lr w);  m <- m + (1-b1)(g - m);  v <- b2 v + (1-b2) g^2;
+ *        p <- p - lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps)
+ *   2 and 3 are one pass over each matrix, which also leaves the norms for the next step.
+ * grads: one per pair, in the order of creation; only read. learning_rate >= 0, finite. info may be NULL.
+ * Test: tests/optim, tests/golden (../shared/golden/optimizer). Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_optimizer_step(stlora_optimizer *optimizer,
+                                                                double learning_rate,
+                                                                const stlora_pair_grad *grads,
+                                                                stlora_step_info *info,
+                                                                stlora_error *err);
+
+/* What the optimizer knows of a pair; all of it is in a checkpoint. */
+typedef struct stlora_pair_state {
+    const char *name; /* borrowed */
+    int64_t n, m, r;
+    bool armed;           /* still shrunk */
+    int64_t steps;        /* steps with a gradient */
+    int64_t stop_step;    /* the step (of steps, from 1) in which shrinking stopped; 0 while armed */
+    double shrink_factor; /* phi: product of (1 - shrink_ratio) over the shrunk steps = coefficient of A0 in A */
+    double norm_a, norm_b; /* Frobenius norms now */
+    float *m_a, *v_a;     /* moments [r, n]; borrowed; may be written when a checkpoint is loaded */
+    float *m_b, *v_b;     /* moments [m, r] */
+} stlora_pair_state;
+
+STLORA_API size_t stlora_optimizer_count(const stlora_optimizer *optimizer);
+/* stlora_optimizer_pair: state of pair i; i < count. Since 0.1. */
+STLORA_API void stlora_optimizer_pair(const stlora_optimizer *optimizer, size_t i, stlora_pair_state *out);
+
+/* stlora_optimizer_restore: sets armed, steps, stop_step and shrink_factor of pair i from state (its moments were written through
+ * the pointers, its A and B by their owner), and takes the norms of A and B anew. STLORA_E_FORMAT: values that contradict one
+ * another (a stop step while armed, phi outside (0, 1], steps < 0). STLORA_E_NONFINITE. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_optimizer_restore(stlora_optimizer *optimizer, size_t i,
+                                                                   const stlora_pair_state *state,
+                                                                   stlora_error *err);
+
+/* stlora_optimizer_save / _load: all of the state as one safetensors file, moments F32; the pairs are matched by name, sizes and
+ * settings (shrink_ratio, tie, betas, eps, weight_decay) are checked: STLORA_E_FORMAT with the first that differs. A and B are their
+ * owner's to save and must be in place before _load. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_optimizer_save(const stlora_optimizer *optimizer,
+                                                                const char *path, stlora_error *err);
+STLORA_API STLORA_NODISCARD stlora_status stlora_optimizer_load(stlora_optimizer *optimizer,
+                                                                const char *path, stlora_error *err);
+
+typedef enum stlora_lr_scheduler {
+    STLORA_LR_LINEAR,
+    STLORA_LR_COSINE,
+    STLORA_LR_CONSTANT
+} stlora_lr_scheduler;
+
+/* stlora_learning_rate_at: learning rate of optimizer step t = 1 ... total, as Transformers has it, warmup = W steps:
+ *   t <= W: lr (t-1)/W      then  LINEAR lr (N-t+1)/(N-W)   COSINE lr (1 + cos(pi (t-1-W)/(N-W)))/2   CONSTANT lr
+ * Pure; t outside 1 ... total is clamped. Since 0.1. */
+STLORA_API double stlora_learning_rate_at(stlora_lr_scheduler scheduler, double learning_rate,
+                                          int64_t step, int64_t total, int64_t warmup);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

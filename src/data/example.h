@@ -1,0 +1,56 @@
+/* example.h: rows as token ids with a label mask; the set of all examples of a run.
+ * Tests: tests/data/test_example.c.
+ */
+#ifndef STLORA_DATA_EXAMPLE_H
+#define STLORA_DATA_EXAMPLE_H
+
+#include "data/rows.h"
+#include "text/tokenizer.h"
+
+/* One example: ids [length]; supervised [length] bytes: supervised[i] = 1 where ids[i] is to be predicted (from ids[0..i-1]);
+ * supervised[0] is always 0, since nothing stands before it. targets: what is to be predicted at i: ids[i], or labels[i] where given. */
+typedef struct stlora_example {
+    const int32_t *ids;
+    const int32_t *targets;      /* -1 = not supervised */
+    int64_t length, supervised;  /* supervised: how many targets >= 0 */
+    int64_t row;                 /* number of the row in the data, from 0, over all files, dropped ones counted */
+} stlora_example;
+
+typedef struct stlora_examples stlora_examples; /* opaque, growing; ids lie in one block */
+
+typedef struct stlora_example_options {
+    const stlora_tokenizer *tokenizer; /* NULL allowed for INPUT_IDS rows */
+    int32_t eos;                       /* appended for training unless the text ends in it; -1 = none */
+    int64_t max_length;                /* tokens; longer rows are cut at the end and counted; 0 = no limit */
+    int64_t vocab_size;                /* ids at or beyond it are E_FORMAT with file, line, place */
+    int completion_only;               /* 1 on, 0 every token, -1 on where rows have a completion */
+} stlora_example_options;
+
+typedef struct stlora_example_counts {
+    int64_t rows, dropped /* nothing supervised */, cut /* longer than max_length */, prompt_no_prefix;
+    int64_t tokens, supervised;
+    int64_t longest; /* tokens of the longest example */
+} stlora_example_counts;
+
+/* stlora_examples_read: all rows of the files as examples, in order.
+ *
+ * prompt and completion are encoded as one text with the tokenizer's own special tokens; labels start after as many ids as the
+ * prompt alone has (rows where those ids are no prefix are counted, labels still start there); eos is appended unless the last id
+ * is it already. INPUT_IDS rows are taken as they are (labels[i] belongs to ids[i], -100 = not supervised). Rows without a supervised
+ * token are dropped and counted; none left is STLORA_E_FORMAT. CHOICE rows are E_FORMAT here ("for eval --task choice"). */
+STLORA_NODISCARD stlora_status stlora_examples_read(stlora_examples **out, const char *const *paths,
+                                                    size_t path_count,
+                                                    const stlora_example_options *options,
+                                                    stlora_row_kind *kind, stlora_error *err);
+void stlora_examples_free(stlora_examples *examples);
+size_t stlora_examples_count(const stlora_examples *examples);
+stlora_example stlora_examples_at(const stlora_examples *examples, size_t i); /* borrowed */
+const stlora_example_counts *stlora_examples_counts(const stlora_examples *examples);
+
+/* stlora_encode_row: ids of one text row as in the rule above, for score, eval and generate: special tokens as the
+ * tokenizer has them; *prompt_ids is how many ids the prompt alone has. Nothing appended. */
+STLORA_NODISCARD stlora_status stlora_encode_row(const stlora_tokenizer *tokenizer, const stlora_row *row,
+                                                 stlora_ids *ids, size_t *prompt_ids,
+                                                 bool *prompt_is_prefix, stlora_error *err);
+
+#endif

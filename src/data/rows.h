@@ -1,0 +1,56 @@
+/* rows.h: a JSONL or JSON file of training rows, and what kind of rows they are.
+ *
+ * Data's way: file -> rows (here) -> examples: ids + labels (example.h) -> order (sampler.h) -> packed batch (pack.h).
+ * Tests: tests/data/test_rows.c.
+ */
+#ifndef STLORA_DATA_ROWS_H
+#define STLORA_DATA_ROWS_H
+
+#include "base/error.h"
+
+/* X(enumerator, name that is printed). */
+#define STLORA_ROW_KINDS(X)                                                                        \
+    X(TEXT, "text")                                                                                \
+    X(PROMPT_COMPLETION, "prompt, completion")                                                     \
+    X(INSTRUCTION, "instruction, input, output")                                                   \
+    X(QUESTION_ANSWER, "question, answer")                                                         \
+    X(INPUT_IDS, "input_ids, labels")                                                              \
+    X(CHOICE, "prompt, choices, label")                                                            \
+    X(MESSAGES, "messages")
+
+typedef enum stlora_row_kind {
+#define STLORA_ROW_KIND_ENUM(name, text) STLORA_ROW_##name,
+    STLORA_ROW_KINDS(STLORA_ROW_KIND_ENUM)
+#undef STLORA_ROW_KIND_ENUM
+} stlora_row_kind;
+
+const char *stlora_row_kind_name(stlora_row_kind kind);
+
+/* One row, borrowed for the length of the callback. Text rows of all kinds come as prompt + completion: prompt is "" and
+ * has_prompt false for {"text"}; Alpaca's wording is already put around instruction rows. */
+typedef struct stlora_row {
+    stlora_row_kind kind;
+    const char *file;
+    int64_t line; /* from 1; in a JSON array: the element, from 1 */
+    bool has_prompt;
+    const char *prompt, *completion;         /* UTF-8, may hold NUL: use the lengths */
+    size_t prompt_length, completion_length;
+    const int64_t *input_ids, *labels;       /* INPUT_IDS; labels NULL = supervise every id */
+    size_t id_count;
+    const char *const *choices;              /* CHOICE */
+    const size_t *choice_lengths;
+    size_t choice_count, answer;             /* answer: index of the right choice */
+} stlora_row;
+
+typedef stlora_status (*stlora_row_callback)(void *context, const stlora_row *row, stlora_error *err);
+
+/* stlora_rows_read: calls back for every row of path, in order, streaming: one row is held at a time (JSON lines; blank lines are
+ * skipped), or the one array is. The kind is told from the first row of the first file (*kind_known false on entry), and a row of
+ * another kind is STLORA_E_FORMAT with file and line. STLORA_E_UNSUPPORTED for messages. An empty file is E_FORMAT. The callback's
+ * failure ends the reading and is returned. Extra keys in a row are ignored. A row
+ * that fits no shape of the contract is E_FORMAT naming the keys found. */
+STLORA_NODISCARD stlora_status stlora_rows_read(const char *path, bool *kind_known,
+                                                stlora_row_kind *kind, stlora_row_callback callback,
+                                                void *context, stlora_error *err);
+
+#endif
