@@ -1,0 +1,90 @@
+/* train.h: fine-tuning a checkpoint on a file of rows: plan, run, stop, resume. What the files hold is in docs/CLI.md's words. */
+#ifndef STLORA_TRAIN_H
+#define STLORA_TRAIN_H
+
+#include <signal.h>
+
+#include "stlora/log.h"
+#include "stlora/params.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct stlora_trainer stlora_trainer; /* opaque; one thread at a time */
+
+/* One finished optimizer step, as in metrics.jsonl. */
+typedef struct stlora_step_metrics {
+    int64_t step, total_steps; /* step from 1 */
+    double epoch;
+    double loss;      /* mean over the step's supervised tokens */
+    double grad_norm; /* before clipping */
+    double learning_rate;
+    int64_t tokens, supervised_tokens;
+    double seconds, tokens_per_second;
+    int64_t pairs_shrinking, pairs;
+    double seconds_left;
+    bool skipped; /* a gradient was not finite: nothing was changed */
+} stlora_step_metrics;
+
+typedef struct stlora_eval_metrics {
+    int64_t step; /* 0 = before the first step */
+    double loss, perplexity;
+    int64_t supervised_tokens, rows;
+} stlora_eval_metrics;
+
+typedef struct stlora_train_callbacks {
+    void (*on_step)(void *context, const stlora_step_metrics *metrics);  /* NULL allowed */
+    void (*on_eval)(void *context, const stlora_eval_metrics *metrics);  /* NULL allowed */
+    void *context;
+    stlora_log_sink log;                  /* sentences: rows dropped, checkpoints written, steps skipped */
+    const volatile sig_atomic_t *stop;    /* NULL allowed; non-zero: finish the step, save a checkpoint, STLORA_E_INTERRUPTED */
+} stlora_train_callbacks;
+
+/* What a run will take, known before anything large is allocated. Bytes are what the process holds beyond the mapped files. */
+typedef struct stlora_plan {
+    int64_t rows, rows_dropped, rows_cut, rows_prompt_no_prefix;
+    const char *row_kind;
+    int64_t tokens_per_epoch, supervised_per_epoch, longest_row;
+    int64_t steps, batch_size, micro_batch_tokens; /* the longest packed micro-batch */
+    int64_t pairs, trainable_parameters, base_parameters;
+    const char *precision, *backend;
+    int threads;
+    int64_t layers, layers_recomputed, lowest_adapted_layer;
+    double flops_per_step;               /* of a mean step: frozen products, attention, adapter */
+    int64_t bytes_mapped;                /* the checkpoint's files, read in place */
+    int64_t bytes_adapter, bytes_gradients, bytes_optimizer, bytes_activations, bytes_workspace, bytes_logits, bytes_data;
+    int64_t bytes_total;                 /* all but mapped */
+    double seconds_estimate;             /* of the whole run, from a short measurement of this machine */
+} stlora_plan;
+
+typedef struct stlora_train_result {
+    int64_t steps;
+    double train_loss; /* mean of the steps' losses */
+    int64_t tokens;
+    double seconds, tokens_per_second;
+    int64_t peak_memory_bytes;
+} stlora_train_result;
+
+/* stlora_trainer_create: opens the model, reads and tokenizes the rows, resolves the adapter, makes the plan. Nothing is
+ * written. params: verb "train"; read during the call only. callbacks are copied; what they point to lives as long as the trainer.
+ * Creates; pair with _free. Any status. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_trainer_create(stlora_trainer **out,
+                                                                const stlora_params *params,
+                                                                const stlora_train_callbacks *callbacks,
+                                                                stlora_error *err);
+STLORA_API void stlora_trainer_free(stlora_trainer *trainer);
+
+/* stlora_trainer_plan: the plan; strings are borrowed from the trainer. Since 0.1. */
+STLORA_API void stlora_trainer_plan(const stlora_trainer *trainer, stlora_plan *out);
+
+/* stlora_trainer_run: takes the planned memory, makes the run directory, trains, evaluates, saves. Once per trainer.
+ * STLORA_E_INTERRUPTED: stopped by request, checkpoint written. STLORA_E_NONFINITE: ten steps in a row had to be skipped.
+ * out is filled in for OK and INTERRUPTED. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_trainer_run(stlora_trainer *trainer,
+                                                             stlora_train_result *out, stlora_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
