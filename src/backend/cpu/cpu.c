@@ -1,0 +1,106 @@
+/* cpu.c: which level this machine has, and the scratch of a table. */
+#include "backend/cpu/cpu.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "backend/cpu/level.h"
+#include "base/memory.h"
+
+#if defined(__x86_64__) && !defined(STLORA_NO_SIMD)
+#    define WITH_SIMD 1
+#    include <cpuid.h>
+#else
+#    define WITH_SIMD 0
+#endif
+
+typedef struct level {
+    const char *level, *name;
+    bool fast_bf16;
+    void (*fill)(stlora_backend *table);
+} level;
+
+/* Worst first. */
+static const level levels[] = {
+    {"portable", "cpu portable", false, stlora_cpu_fill_portable},
+#if WITH_SIMD
+    {"avx2", "cpu avx2", false, stlora_cpu_fill_avx2},
+    {"avx512", "cpu avx512", false, stlora_cpu_fill_avx512},
+    {"avx512-bf16", "cpu avx512-bf16", true, stlora_cpu_fill_avx512_bf16},
+#endif
+};
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+#if WITH_SIMD
+/* F16C is not among the names that both compilers know at run time. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+/* How many of levels[] the processor and the operating system support, counted from the worst: each level contains the one
+ * before it. The compilers' run-time support asks cpuid, and xgetbv for the registers that the system saves. */
+static int supported(void)
+{
+#if WITH_SIMD
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return 1;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+        return 2;
+    return __builtin_cpu_supports("avx512bf16") ? 4 : 3;
+#else
+    return 1;
+#endif
+}
+
+stlora_status stlora_cpu_override(stlora_backend *table, const char *level_name, stlora_error *err)
+{
+    assert(table->threads > 0);
+    int best = supported(), chosen = best - 1;
+    if (level_name) {
+        chosen = 0;
+        while (chosen < LEVELS && strcmp(levels[chosen].level, level_name) != 0) chosen++;
+        if (chosen == LEVELS)
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "the processor level is \"%s\"; wanted portable, avx2, avx512 or "
+                               "avx512-bf16, as far as this build has them",
+                               level_name);
+        if (chosen >= best)
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "this machine lacks the processor level %s; its best is %s", level_name,
+                               levels[best - 1].level);
+    }
+    stlora_cpu_scratch *scratch;
+    size_t threads = (size_t)table->threads;
+    STLORA_TRY(stlora_alloc(&scratch, 1, sizeof *scratch, "scratch of the kernels", err));
+    stlora_status status = stlora_alloc(&scratch->blocks, threads, STLORA_CPU_BLOCK_BYTES,
+                                        "scratch of the kernels", err);
+    if (status != STLORA_OK) {
+        stlora_free(scratch);
+        return status;
+    }
+    scratch->bytes = sizeof *scratch + threads * STLORA_CPU_BLOCK_BYTES;
+    scratch->threads = table->threads;
+    table->scratch = scratch;
+    table->name = levels[chosen].name;
+    table->fast_bf16 = levels[chosen].fast_bf16;
+    levels[chosen].fill(table);
+    return STLORA_OK;
+}
+
+void stlora_cpu_release(stlora_backend *table)
+{
+    stlora_cpu_scratch *scratch = table->scratch;
+    if (scratch) stlora_free(scratch->blocks);
+    stlora_free(scratch);
+    table->scratch = NULL;
+}
+
+size_t stlora_cpu_scratch_bytes(const stlora_backend *table)
+{
+    const stlora_cpu_scratch *scratch = table->scratch;
+    return scratch ? scratch->bytes : 0;
+}

@@ -1,0 +1,37 @@
+/* level.h: what the files of this folder share: the scratch, the parallel region, the list of levels.
+ * Not for other rooms. */
+#ifndef STLORA_BACKEND_CPU_LEVEL_H
+#define STLORA_BACKEND_CPU_LEVEL_H
+
+#include "backend/backend.h"
+
+/* Bytes of scratch per thread; product_template.h and attention_template.h say what they put there. */
+#define STLORA_CPU_BLOCK_BYTES ((size_t)2560 * 1024)
+
+/* What table->scratch points to. */
+typedef struct stlora_cpu_scratch {
+    size_t bytes; /* of the whole allocation */
+    int threads;
+    unsigned char *blocks; /* (threads, STLORA_CPU_BLOCK_BYTES) */
+} stlora_cpu_scratch;
+
+static inline void *stlora_cpu_block(const stlora_backend *table, int thread)
+{
+    const stlora_cpu_scratch *scratch = table->scratch;
+    return scratch->blocks + (size_t)thread * STLORA_CPU_BLOCK_BYTES;
+}
+
+/* stlora_cpu_parallel: runs work(context, task, thread) once for every task in [0, tasks), on up to table->threads
+ * threads, tasks handed out in ascending order to whoever is free. So no result may depend on who does what. A call with
+ * work smaller than a parallel region is worth (cost, in floating-point operations or bytes) stays on this thread. */
+typedef void (*stlora_cpu_work)(const void *context, int64_t task, int thread);
+void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double cost, stlora_cpu_work work,
+                         const void *context);
+
+/* Each level's kernels; table->scratch is there already. */
+void stlora_cpu_fill_portable(stlora_backend *table);
+void stlora_cpu_fill_avx2(stlora_backend *table);
+void stlora_cpu_fill_avx512(stlora_backend *table);
+void stlora_cpu_fill_avx512_bf16(stlora_backend *table);
+
+#endif
