@@ -103,7 +103,9 @@ stlora_status stlora_regex_create(stlora_regex **out, const char *pattern, size_
     if (onig_initialize(encodings, 1) != ONIG_NORMAL)
         return stlora_fail(err, STLORA_E_NOMEM, "the regular expression engine does not start");
     const OnigUChar *begin = (const OnigUChar *)pattern;
-    if (length > INT_MAX / 2 || !onigenc_is_valid_mbc_string(ONIG_ENCODING_UTF8, begin, begin + length))
+    bool valid = length <= INT_MAX / 2 && onigenc_is_valid_mbc_string(ONIG_ENCODING_UTF8, begin, begin + length);
+    for (size_t i = 0; valid && i < length; i++) valid = begin[i] < 0xF5; /* FE and FF mean something to the engine */
+    if (!valid)
         return stlora_fail(err, STLORA_E_FORMAT, "a pattern of %zu bytes is not valid UTF-8", length);
     stlora_regex *regex;
     STLORA_TRY(stlora_alloc(&regex, 1, sizeof *regex, "regular expression", err));
