@@ -1,0 +1,48 @@
+/* family.h: what distinguishes one model family from another, as data: one row of the table per model_type.
+ *
+ * The block (forward.c, backward.c) is one for all families and reads this row; the next family is a row here and, where it needs
+ * a new operation, a general op. docs/HOWTO-model.md walks through it. Test: tests/train/test_golden_models.c.
+ */
+#ifndef STLORA_MODEL_FAMILY_H
+#define STLORA_MODEL_FAMILY_H
+
+#include "backend/backend.h"
+#include "formats/hf_config.h"
+
+/* The four places of a block where linear maps stand; the maps of a place share their input, and their outputs lie side by side. */
+typedef enum stlora_site {
+    STLORA_SITE_QKV,  /* norm1(x)        -> q, k, v        (T, (H + 2K) D) */
+    STLORA_SITE_O,    /* attention       -> + residual     (T, C) */
+    STLORA_SITE_UP,   /* norm2(x)        -> [gate, up]     (T, 2F), or (T, F) without a gate */
+    STLORA_SITE_DOWN, /* activation      -> + residual     (T, C) */
+    STLORA_SITE_COUNT
+} stlora_site;
+
+typedef enum stlora_bias_rule {
+    STLORA_BIAS_NONE,
+    STLORA_BIAS_ALWAYS,
+    STLORA_BIAS_ATTENTION, /* where config.json says attention_bias */
+    STLORA_BIAS_MLP        /* where config.json says mlp_bias */
+} stlora_bias_rule;
+
+enum { STLORA_MAPS_PER_SITE = 3 };
+
+typedef struct stlora_family {
+    const char *model_type;
+    stlora_norm_kind norm;
+    stlora_activation_kind activation;
+    const char *activation_names[3]; /* config.json's words for it */
+    bool learned_positions;          /* a table is added to the embedding; otherwise RoPE */
+    stlora_layout layout;            /* how linear weights lie in the file; IN_OUT = Conv1D */
+    stlora_bias_rule bias[STLORA_SITE_COUNT];
+    /* Names in the checkpoint, which are also PEFT's. Everything but head stands below root; checkpoints saved
+     * without their head leave root away. */
+    const char *root, *embed, *positions, *layers, *final_norm, *head;
+    const char *norm1, *norm2;
+    const char *maps[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE]; /* one fused map, or q, k, v / gate, up; NULL = no more */
+} stlora_family;
+
+/* stlora_family_find: the row of a model_type, NULL if there is none. */
+const stlora_family *stlora_family_find(const char *model_type);
+
+#endif
