@@ -201,7 +201,11 @@ typedef struct stlora_cross_entropy_args {
 
 /* adamw: one fused pass over one matrix p of `count` elements; see optim/adamw.c for the formula and the order of roundings:
  *   p <- fl(p * shrink); p <- fl(p * decay); m, v <- moments of g * grad_scale; p <- p - step_size * m / (sqrt(v) / sqrt_bc2 + eps)
- * and *sum_squares = sum p^2 of the new p in double, fixed order. All F32. shrink = 1 and decay = 1 leave p's bits alone. */
+ * and *sum_squares = sum p^2 of the new p in double, fixed order. All F32. shrink = 1 and decay = 1 leave p's bits alone.
+ * Every step is rounded to float, without fused multiply-add; the scalars (1 - beta1, 1 - beta2 too) are formed in double and rounded
+ * to float where they are used: ref/adamw.c spells it out. grad_scale, shrink, decay of exactly 1 are left out.
+ * Fixed order, of sum_squares too: blocks of 65536 elements; within a block element i goes to lane i mod 16, each lane sums its squares
+ * in double in ascending i from 0; block = lane 0 + lane 1 + ... + lane 15 from the left; total = 0 + block 0 + block 1 + ... likewise. */
 typedef struct stlora_adamw_args {
     int64_t count;
     float *p, *m, *v;

@@ -1,0 +1,21 @@
+/* ref.c: the table of the definitions. */
+#include "backend/ref/ref.h"
+
+void stlora_ref_fill(stlora_backend *table)
+{
+    table->product = stlora_ref_product;
+    table->lowrank_project = stlora_ref_lowrank_project;
+    table->lowrank_grad = stlora_ref_lowrank_grad;
+    table->dropout = stlora_ref_dropout;
+    table->embed = stlora_ref_embed;
+    table->norm = stlora_ref_norm;
+    table->norm_grad = stlora_ref_norm_grad;
+    table->rope = stlora_ref_rope;
+    table->attention = stlora_ref_attention;
+    table->attention_grad = stlora_ref_attention_grad;
+    table->activation = stlora_ref_activation;
+    table->activation_grad = stlora_ref_activation_grad;
+    table->cross_entropy = stlora_ref_cross_entropy;
+    table->adamw = stlora_ref_adamw;
+    table->sum_squares = stlora_ref_sum_squares;
+}
