@@ -7,6 +7,7 @@
 #define STLORA_DATA_ROWS_H
 
 #include "base/error.h"
+#include "stlora/types.h"
 
 /* X(enumerator, name that is printed). */
 #define STLORA_ROW_KINDS(X)                                                                        \
@@ -26,12 +27,18 @@ typedef enum stlora_row_kind {
 
 const char *stlora_row_kind_name(stlora_row_kind kind);
 
-/* One row, borrowed for the length of the callback. Text rows of all kinds come as prompt + completion: prompt is "" and
- * has_prompt false for {"text"}; Alpaca's wording is already put around instruction rows. */
+/* One row, borrowed for the length of the callback. Text rows of all kinds come as prompt + completion:
+ *   text                 has_prompt false, prompt "", completion = text
+ *   prompt, completion   as they are, nothing put between them
+ *   instruction, ...     prompt = Alpaca's wording around instruction and input (two wordings: with an input, and where it is
+ *                        absent, null or ""), completion = output
+ *   question, answer     prompt = question and one line break (none is added to a question that ends in one), completion = answer
+ *   choices              prompt as it is, completion ""; the caller puts a choice into completion to encode it */
 typedef struct stlora_row {
     stlora_row_kind kind;
     const char *file;
-    int64_t line; /* from 1; in a JSON array: the element, from 1 */
+    int64_t line;      /* from 1; in a JSON array: the element, from 1 */
+    const char *where; /* to begin a sentence with: "rows.jsonl line 7", "rows.json element 7" */
     bool has_prompt;
     const char *prompt, *completion;         /* UTF-8, may hold NUL: use the lengths */
     size_t prompt_length, completion_length;
@@ -44,11 +51,18 @@ typedef struct stlora_row {
 
 typedef stlora_status (*stlora_row_callback)(void *context, const stlora_row *row, stlora_error *err);
 
-/* stlora_rows_read: calls back for every row of path, in order, streaming: one row is held at a time (JSON lines; blank lines are
+/* The kind of a row is that of the first line here all of whose keys it has, so that a rendering kept beside the parts of
+ * a row does not hide them; any further keys are ignored:
+ *   input_ids > messages or conversations > prompt, choices, label > prompt, completion > instruction, output >
+ *   question, answer > text
+ * Every key of the kind must hold the right type; null is as good as absent for the optional ones, input and labels.
+ *
+ * stlora_rows_read: calls back for every row of path, in order, streaming: one row is held at a time (JSON lines; blank lines are
  * skipped), or the one array is. The kind is told from the first row of the first file (*kind_known false on entry), and a row of
- * another kind is STLORA_E_FORMAT with file and line. STLORA_E_UNSUPPORTED for messages. An empty file is E_FORMAT. The callback's
- * failure ends the reading and is returned. Extra keys in a row are ignored. A row
- * that fits no shape of the contract is E_FORMAT naming the keys found. */
+ * another kind is STLORA_E_FORMAT with file and line. STLORA_E_UNSUPPORTED for messages. A file without rows is E_FORMAT. The callback's
+ * failure ends the reading and is returned. A row that fits no shape of the contract is E_FORMAT naming the keys found. A file whose
+ * first non-blank byte is '[' is one array. Carriage returns before line breaks, a byte order mark at the start and a missing last
+ * line break are tolerated. path may be a pipe. *kind_known and *kind change on success only. */
 STLORA_NODISCARD stlora_status stlora_rows_read(const char *path, bool *kind_known,
                                                 stlora_row_kind *kind, stlora_row_callback callback,
                                                 void *context, stlora_error *err);

@@ -5,6 +5,7 @@
 #define STLORA_DATA_SAMPLER_H
 
 #include "base/error.h"
+#include "stlora/types.h"
 
 typedef struct stlora_sampler stlora_sampler; /* opaque */
 
