@@ -1,0 +1,357 @@
+/* optimizer.c: the optimizer's state and the order of events in a step. It knows pairs, not layers.
+ *
+ * Not here: the decision (shrink.c), the per-element work (adamw.c and the backend), the file (src/api/optimizer_file.c).
+ * Invariant: whatever is refused before a matrix was written has changed nothing; sum_squares of every matrix is that of its
+ * present elements from the first step on. Test: tests/optim/test_optim_vectors.c, test_optimizer_errors.c.
+ */
+#include "optim/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/size.h"
+#include "optim/adamw.h"
+#include "optim/clip.h"
+#include "optim/shrink.h"
+
+typedef struct pair_slot {
+    char *name;
+    int64_t n, m, r;
+    stlora_adamw_matrix a, b; // [r, n], [m, r]
+    bool armed;
+    int64_t steps, stop_step;
+    double shrink_factor;
+} pair_slot;
+
+struct stlora_optimizer {
+    stlora_optimizer_config config;
+    stlora_backend *backend;
+    stlora_arena moments;
+    pair_slot *pairs;
+    size_t count;
+    bool norms_known; // false until the first step: the owner may still be filling A and B
+};
+
+void stlora_optimizer_config_init(stlora_optimizer_config *config)
+{
+    *config = (stlora_optimizer_config){.shrink_ratio = 0.0005,
+                                        .shrink_tie = STLORA_TIE_CODE,
+                                        .weight_decay = 0.01,
+                                        .beta1 = 0.9,
+                                        .beta2 = 0.999,
+                                        .eps = 1e-8,
+                                        .max_grad_norm = 1.0,
+                                        .threads = 0};
+}
+
+/* Every comparison is written so that NaN fails it. */
+static stlora_status check_config(const stlora_optimizer_config *c, stlora_error *err)
+{
+    if (!c) return stlora_fail(err, STLORA_E_USAGE, "the optimizer has no settings");
+    if (!(c->shrink_ratio >= 0.0 && c->shrink_ratio < 1.0))
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "shrink_ratio is %.17g; wanted 0 <= shrink_ratio < 1", c->shrink_ratio);
+    if (c->shrink_tie != STLORA_TIE_CODE && c->shrink_tie != STLORA_TIE_PAPER)
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "shrink_tie is %d; wanted STLORA_TIE_CODE or STLORA_TIE_PAPER",
+                           (int)c->shrink_tie);
+    if (!(c->weight_decay >= 0.0 && isfinite(c->weight_decay)))
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "weight_decay is %.17g; wanted a finite number >= 0", c->weight_decay);
+    if (!(c->beta1 >= 0.0 && c->beta1 < 1.0))
+        return stlora_fail(err, STLORA_E_USAGE, "beta1 is %.17g; wanted 0 <= beta1 < 1", c->beta1);
+    if (!(c->beta2 >= 0.0 && c->beta2 < 1.0))
+        return stlora_fail(err, STLORA_E_USAGE, "beta2 is %.17g; wanted 0 <= beta2 < 1", c->beta2);
+    if (!((float)c->eps > 0.0f &&
+          isfinite((float)c->eps))) /* as fp32: 0 there would make 0/0 of a zero gradient */
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "eps is %.17g; wanted a positive number that fp32 can hold", c->eps);
+    if (!(c->max_grad_norm >= 0.0 && isfinite(c->max_grad_norm)))
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "max_grad_norm is %.17g; wanted a finite number >= 0", c->max_grad_norm);
+    if (c->threads < 0)
+        return stlora_fail(err, STLORA_E_USAGE, "threads is %d; wanted a number >= 0", c->threads);
+    return STLORA_OK;
+}
+
+static stlora_status check_pairs(const stlora_pair *pairs, size_t count, stlora_error *err)
+{
+    if (count == 0 || !pairs)
+        return stlora_fail(err, STLORA_E_USAGE, "there is no pair to optimize");
+    for (size_t i = 0; i < count; i++) {
+        const stlora_pair *p = &pairs[i];
+        if (!p->name || !p->name[0])
+            return stlora_fail(err, STLORA_E_USAGE, "pair %zu has no name", i);
+        if (p->n <= 0 || p->m <= 0 || p->r <= 0)
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "pair %s has n %lld, m %lld, r %lld; wanted all of them > 0",
+                               p->name, (long long)p->n, (long long)p->m, (long long)p->r);
+        if (!p->a || !p->b)
+            return stlora_fail(err, STLORA_E_USAGE, "pair %s has no matrix %s", p->name,
+                               p->a ? "B" : "A");
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(pairs[k].name, p->name) == 0)
+                return stlora_fail(err, STLORA_E_USAGE, "pairs %zu and %zu are both named %s", k, i,
+                                   p->name);
+    }
+    return STLORA_OK;
+}
+
+static double norm_of(const stlora_optimizer *o, const stlora_adamw_matrix *x)
+{
+    return sqrt(o->norms_known ? x->sum_squares
+                               : o->backend->sum_squares(o->backend, x->p, x->count));
+}
+
+/* The decision compares norms as fp32, so that is where they have to be finite. */
+static stlora_status check_norms(const stlora_optimizer *o, const pair_slot *p, stlora_error *err)
+{
+    const double a = norm_of(o, &p->a), b = norm_of(o, &p->b);
+    if (isfinite((float)a) && isfinite((float)b)) return STLORA_OK;
+    return stlora_fail(err, STLORA_E_NONFINITE,
+                       "matrix %s of pair %s has norm %g after %lld steps; wanted a finite one",
+                       isfinite((float)a) ? "B" : "A", p->name, isfinite((float)a) ? b : a,
+                       (long long)p->steps);
+}
+
+static stlora_status check_all_norms(const stlora_optimizer *o, stlora_error *err)
+{
+    for (size_t i = 0; i < o->count; i++)
+        STLORA_TRY(check_norms(o, &o->pairs[i], err));
+    return STLORA_OK;
+}
+
+/* Walked twice: once to measure, once to place (memory.h). */
+static void place_moments(stlora_optimizer *o)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        pair_slot *p = &o->pairs[i];
+        p->a.m = stlora_arena_take(&o->moments, (size_t)p->a.count, sizeof(float));
+        p->a.v = stlora_arena_take(&o->moments, (size_t)p->a.count, sizeof(float));
+        p->b.m = stlora_arena_take(&o->moments, (size_t)p->b.count, sizeof(float));
+        p->b.v = stlora_arena_take(&o->moments, (size_t)p->b.count, sizeof(float));
+    }
+}
+
+static stlora_status take_pair(pair_slot *slot, const stlora_pair *pair, stlora_error *err)
+{
+    int64_t count_a, count_b;
+    if (!stlora_i64_mul(pair->r, pair->n, &count_a) || !stlora_i64_mul(pair->m, pair->r, &count_b))
+        return stlora_fail(err, STLORA_E_USAGE, "pair %s is larger than any memory", pair->name);
+    STLORA_TRY(stlora_strdup_n(&slot->name, pair->name, strlen(pair->name), err));
+    slot->n = pair->n;
+    slot->m = pair->m;
+    slot->r = pair->r;
+    slot->a = (stlora_adamw_matrix){.count = count_a, .p = pair->a};
+    slot->b = (stlora_adamw_matrix){.count = count_b, .p = pair->b};
+    slot->armed = true;
+    slot->shrink_factor = 1.0;
+    return STLORA_OK;
+}
+
+static stlora_status fill(stlora_optimizer *o, const stlora_pair *pairs, size_t count,
+                          stlora_error *err)
+{
+    STLORA_TRY(stlora_backend_create(&o->backend, "cpu", o->config.threads, err));
+    STLORA_TRY(stlora_alloc(&o->pairs, count, sizeof *o->pairs, "the optimizer's pairs", err));
+    o->count = count;
+    for (size_t i = 0; i < count; i++)
+        STLORA_TRY(take_pair(&o->pairs[i], &pairs[i], err));
+    place_moments(o);
+    STLORA_TRY(stlora_arena_bind(&o->moments, "the optimizer's moments", err));
+    place_moments(o);
+    return check_all_norms(o, err);
+}
+
+stlora_status stlora_optimizer_create(stlora_optimizer **out, const stlora_optimizer_config *config,
+                                      const stlora_pair *pairs, size_t count, stlora_error *err)
+{
+    STLORA_TRY(check_config(config, err));
+    STLORA_TRY(check_pairs(pairs, count, err));
+    stlora_optimizer *o;
+    STLORA_TRY(stlora_alloc(&o, 1, sizeof *o, "the optimizer", err));
+    o->config = *config;
+    const stlora_status status = fill(o, pairs, count, err);
+    if (status != STLORA_OK) {
+        stlora_optimizer_free(o);
+        return status;
+    }
+    *out = o;
+    return STLORA_OK;
+}
+
+void stlora_optimizer_free(stlora_optimizer *o)
+{
+    if (!o) return;
+    for (size_t i = 0; i < o->count; i++)
+        stlora_free(o->pairs[i].name);
+    stlora_free(o->pairs);
+    stlora_arena_free(&o->moments);
+    stlora_backend_free(o->backend);
+    stlora_free(o);
+}
+
+const stlora_optimizer_config *stlora_optimizer_settings(const stlora_optimizer *o)
+{
+    return &o->config;
+}
+
+/* Norm of all gradients together: sums in double, pairs in their order, A before B. The square of an fp32 number cannot
+ * overflow a double, so a sum that is not finite has an element that is not. */
+static stlora_status gradient_norm(const stlora_optimizer *o, const stlora_pair_grad *grads,
+                                   double *norm, stlora_error *err)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < o->count; i++) {
+        const pair_slot *p = &o->pairs[i];
+        if (!grads[i].a != !grads[i].b)
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "pair %s has a gradient for %s only; wanted both or none", p->name,
+                               grads[i].a ? "A" : "B");
+        if (!grads[i].a) continue;
+        const double a = o->backend->sum_squares(o->backend, grads[i].a, p->a.count);
+        const double b = o->backend->sum_squares(o->backend, grads[i].b, p->b.count);
+        if (!isfinite(a) || !isfinite(b))
+            return stlora_fail(
+                err, STLORA_E_NONFINITE,
+                "the gradient of matrix %s of pair %s holds NaN or infinity; the step was not done",
+                isfinite(a) ? "B" : "A", p->name);
+        sum += a;
+        sum += b;
+    }
+    *norm = sqrt(sum);
+    return STLORA_OK;
+}
+
+static void know_norms(stlora_optimizer *o)
+{
+    for (size_t i = 0; i < o->count && !o->norms_known; i++) {
+        pair_slot *p = &o->pairs[i];
+        p->a.sum_squares = o->backend->sum_squares(o->backend, p->a.p, p->a.count);
+        p->b.sum_squares = o->backend->sum_squares(o->backend, p->b.p, p->b.count);
+    }
+    o->norms_known = true;
+}
+
+static void step_pair(stlora_optimizer *o, pair_slot *p, const stlora_pair_grad *grad,
+                      double learning_rate, double grad_scale)
+{
+    const stlora_optimizer_config *c = &o->config;
+    p->steps++;
+    const bool continues = stlora_shrink_continues(sqrt(p->a.sum_squares), sqrt(p->b.sum_squares),
+                                                   p->n, p->m, c->shrink_tie);
+    const double shrink = stlora_shrink_record(continues, c->shrink_ratio, p->steps, &p->armed,
+                                               &p->stop_step, &p->shrink_factor);
+    const stlora_adamw_step step = stlora_adamw_step_at(c, learning_rate, p->steps);
+    stlora_adamw_update(o->backend, c, &step, shrink, grad_scale, grad->a, &p->a);
+    stlora_adamw_update(o->backend, c, &step, 1.0, grad_scale, grad->b, &p->b);
+}
+
+stlora_status stlora_optimizer_step(stlora_optimizer *o, double learning_rate,
+                                    const stlora_pair_grad *grads, stlora_step_info *info,
+                                    stlora_error *err)
+{
+    if (!(learning_rate >= 0.0 && isfinite(learning_rate)))
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "the learning rate is %.17g; wanted a finite number >= 0",
+                           learning_rate);
+    if (!grads) return stlora_fail(err, STLORA_E_USAGE, "the step has no gradients");
+    double norm = 0.0;
+    STLORA_TRY(gradient_norm(o, grads, &norm, err));
+    STLORA_TRY(check_all_norms(o, err));
+    know_norms(o);
+    const double grad_scale = stlora_clip_factor(norm, o->config.max_grad_norm);
+    stlora_step_info done = {.grad_norm = norm};
+    for (size_t i = 0; i < o->count; i++) {
+        if (grads[i].a) step_pair(o, &o->pairs[i], &grads[i], learning_rate, grad_scale);
+        done.pairs_shrinking += o->pairs[i].armed;
+    }
+    STLORA_TRY(
+        check_all_norms(o, err)); /* a step too large for fp32 is told in the step that made it */
+    if (info) *info = done;
+    return STLORA_OK;
+}
+
+size_t stlora_optimizer_count(const stlora_optimizer *o)
+{
+    return o->count;
+}
+
+void stlora_optimizer_pair(const stlora_optimizer *o, size_t i, stlora_pair_state *out)
+{
+    const pair_slot *p = &o->pairs[i];
+    *out = (stlora_pair_state){.name = p->name,
+                               .n = p->n,
+                               .m = p->m,
+                               .r = p->r,
+                               .armed = p->armed,
+                               .steps = p->steps,
+                               .stop_step = p->stop_step,
+                               .shrink_factor = p->shrink_factor,
+                               .norm_a = norm_of(o, &p->a),
+                               .norm_b = norm_of(o, &p->b),
+                               .m_a = p->a.m,
+                               .v_a = p->a.v,
+                               .m_b = p->b.m,
+                               .v_b = p->b.v};
+}
+
+stlora_status stlora_pair_state_check(const char *name, const stlora_pair_state *s,
+                                      stlora_error *err)
+{
+    if (s->steps < 0)
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "pair %s has done %lld steps; wanted a number >= 0", name,
+                           (long long)s->steps);
+    if (s->armed && s->stop_step != 0)
+        return stlora_fail(
+            err, STLORA_E_FORMAT,
+            "pair %s is armed and stopped shrinking in step %lld; wanted one of them", name,
+            (long long)s->stop_step);
+    if (!s->armed && (s->stop_step < 1 || s->stop_step > s->steps))
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "pair %s stopped shrinking in step %lld; wanted a step from 1 to %lld",
+                           name, (long long)s->stop_step, (long long)s->steps);
+    if (!(s->shrink_factor > 0.0 && s->shrink_factor <= 1.0))
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "pair %s has shrink factor %.17g; wanted 0 < shrink factor <= 1", name,
+                           s->shrink_factor);
+    return STLORA_OK;
+}
+
+static stlora_status check_moments(const char *name, const char *which,
+                                   const stlora_adamw_matrix *x, stlora_error *err)
+{
+    for (int64_t k = 0; k < x->count; k++) {
+        if (!isfinite(x->m[k]) || isnan(x->v[k]))
+            return stlora_fail(err, STLORA_E_NONFINITE,
+                               "moments of matrix %s of pair %s: element %lld is not finite", which,
+                               name, (long long)k);
+        if (x->v[k] < 0.0f)
+            return stlora_fail(
+                err, STLORA_E_FORMAT,
+                "second moment of matrix %s of pair %s: element %lld is %g; wanted a number >= 0",
+                which, name, (long long)k, (double)x->v[k]);
+    }
+    return STLORA_OK;
+}
+
+stlora_status stlora_optimizer_restore(stlora_optimizer *o, size_t i,
+                                       const stlora_pair_state *state, stlora_error *err)
+{
+    pair_slot *p = &o->pairs[i];
+    STLORA_TRY(stlora_pair_state_check(p->name, state, err));
+    STLORA_TRY(check_moments(p->name, "A", &p->a, err));
+    STLORA_TRY(check_moments(p->name, "B", &p->b, err));
+    pair_slot now = *p;
+    now.a.sum_squares = o->backend->sum_squares(o->backend, p->a.p, p->a.count);
+    now.b.sum_squares = o->backend->sum_squares(o->backend, p->b.p, p->b.count);
+    STLORA_TRY(check_norms(o, &now, err));
+    now.armed = state->armed;
+    now.steps = state->steps;
+    now.stop_step = state->stop_step;
+    now.shrink_factor = state->shrink_factor;
+    *p = now;
+    return STLORA_OK;
+}

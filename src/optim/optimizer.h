@@ -1,0 +1,21 @@
+/* optimizer.h: the door of this room: the public contract, and the little that rooms above need besides.
+ *
+ * Every file here that speaks of the public types includes this one and not stlora/optim.h, so that the way from the
+ * room to its public face is a single line. The state itself is private to optimizer.c. Test: tests/optim.
+ */
+#ifndef STLORA_OPTIM_OPTIMIZER_H
+#define STLORA_OPTIM_OPTIMIZER_H
+
+#include "base/error.h"
+#include "stlora/optim.h"
+
+/* stlora_optimizer_settings: the settings that the optimizer was created with; borrowed until its free. */
+const stlora_optimizer_config *stlora_optimizer_settings(const stlora_optimizer *optimizer);
+
+/* stlora_pair_state_check: whether armed, steps, stop_step and shrink_factor can stand together: steps >= 0; armed has
+ * stop_step 0, latched has 1 <= stop_step <= steps; 0 < shrink_factor <= 1. STLORA_E_FORMAT names the pair and the value. */
+STLORA_NODISCARD stlora_status stlora_pair_state_check(const char *name,
+                                                       const stlora_pair_state *state,
+                                                       stlora_error *err);
+
+#endif
