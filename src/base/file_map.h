@@ -12,7 +12,7 @@ typedef struct stlora_file_map {
 } stlora_file_map;
 
 /* stlora_file_map_open: maps a regular file read-only (private). Creates; pair with _close.
- * STLORA_E_IO when it cannot be opened, is no regular file, or cannot be mapped. */
+ * STLORA_E_IO when it cannot be opened, is no regular file, or cannot be mapped; STLORA_E_NOMEM when the system says so. */
 STLORA_NODISCARD stlora_status stlora_file_map_open(stlora_file_map *out, const char *path,
                                                     stlora_error *err);
 

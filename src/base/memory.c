@@ -54,7 +54,7 @@ void stlora_free(void *block)
 
 stlora_status stlora_strdup_n(char **out, const char *text, size_t length, stlora_error *err)
 {
-    char *copy;
+    char *copy = NULL;
     size_t bytes;
     if (!stlora_size_add(length, 1, &bytes))
         return stlora_fail(err, STLORA_E_NOMEM, "a text of %zu bytes is too long", length);
@@ -83,7 +83,7 @@ stlora_status stlora_arena_bind(stlora_arena *arena, const char *what, stlora_er
     assert(!arena->base);
     if (arena->overflow)
         return stlora_fail(err, STLORA_E_NOMEM, "%s: the plan is larger than a computer can address", what);
-    void *block;
+    void *block = NULL;
     STLORA_TRY(stlora_alloc(&block, arena->used, 1, what, err));
     arena->base = block;
     arena->size = arena->used;
