@@ -224,6 +224,9 @@ stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir,
     }
     if (status == STLORA_OK) status = check_options(model, dir, err);
     if (status == STLORA_OK) status = stlora_safetensors_open_model(&model->files, dir, err);
+    if (status == STLORA_OK && (size_t)model->config.layers > stlora_safetensors_count(model->files))
+        status = stlora_fail(err, STLORA_E_FORMAT, "%s: config.json says %lld layers, but the files hold only %zu tensors",
+                             dir, (long long)model->config.layers, stlora_safetensors_count(model->files));
     if (status == STLORA_OK)
         status = stlora_alloc(&model->blocks, (size_t)model->config.layers, sizeof *model->blocks, "blocks", err);
     if (status == STLORA_OK) {

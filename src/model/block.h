@@ -1,0 +1,88 @@
+/* block.h: one transformer block, forward and backward, for all families; shared by training passes and by decoding.
+ *
+ * Formulas, with x the residual stream (T, C) in F32 and everything else in the activation dtype:
+ *   h1 = norm1(x)        qkv = maps(h1)    q, k = rope(q, k)    o = attention(q, k, v)    x' = x + map_o(o)
+ *   h2 = norm2(x')       up = maps(h2)     a = act(up)                                     x'' = x' + map_down(a)
+ * and for an adapted map: map(z) = z W^T + bias + s (dropout(z) A^T) B^T.
+ */
+#ifndef STLORA_MODEL_BLOCK_H
+#define STLORA_MODEL_BLOCK_H
+
+#include "backend/backend.h"
+#include "model/lora.h"
+
+/* What a block leaves for its backward; all buffers have T rows. */
+typedef struct stlora_block_acts {
+    float *x_in, *x_mid, *x_out;     /* (T, C); may be one buffer where no backward follows */
+    float *stats1, *stats2;          /* (T, 2) of the two norms */
+    void *qkv;                       /* (T, (H+2K) D) act, after RoPE */
+    void *o;                         /* (T, H D) act */
+    float *lse;                      /* (T, H) */
+    void *up;                        /* (T, 2F) or (T, F) act */
+    float *lowrank[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE]; /* (T, r) z A^T of adapted maps */
+} stlora_block_acts;
+
+/* The keys and values of earlier tokens of one layer: rows [k | v] (positions, 2 K D) act. */
+typedef struct stlora_kv_cache {
+    void *rows; /* NULL = none: attention sees the call's own tokens */
+    int64_t past;
+} stlora_kv_cache;
+
+/* The tokens of a call and the scratch that blocks share. */
+typedef struct stlora_stage {
+    const stlora_transformer *model;
+    const stlora_lora *lora; /* NULL = the base alone */
+    const stlora_backend *backend;
+    stlora_dtype act; /* F32 or BF16 */
+    int64_t tokens;
+    const int32_t *ids, *positions;
+    const stlora_segment *segments;
+    int64_t segment_count;
+    const float *cosines, *sines; /* (positions, D/2); NULL with learned positions */
+    double dropout;               /* 0 outside training */
+    uint64_t seed, step;          /* name the dropout masks */
+    const uint64_t *token_keys;   /* (T) */
+    void *h;                      /* (T, C) act: a norm's output */
+    void *a;                      /* (T, F) act: the activation's output */
+    void *dropped;                /* (T, widest input) act; only with dropout */
+} stlora_stage;
+
+/* Scratch of the backward. */
+typedef struct stlora_back {
+    float *dx;     /* (T, C): gradient of the residual stream, in and out */
+    void *dx_act;  /* (T, C) act: dx for the products; dx itself where act is F32 */
+    float *dh;     /* (T, C): gradient of a norm's output */
+    void *da;      /* (T, F) act */
+    void *dup;     /* (T, 2F) or (T, F) act */
+    void *dout;    /* (T, H D) act */
+    void *dqkv;    /* (T, (H+2K) D) act */
+    float *delta;  /* (T, H) */
+    float *p;      /* (T, largest r): dY B */
+    void *expand;  /* (T, widest input) act: s P A; only with dropout */
+} stlora_back;
+
+/* stlora_map_forward: y (+)= map(x); h (T, r) receives x A^T where the map is adapted. y has the map's own columns only. */
+void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, stlora_cmat x, stlora_mat y,
+                        bool accumulate, float *h);
+
+/* stlora_map_backward: adds the gradients of the map's A and B; and, where dx.data is not NULL, dx (+)= gradient of x. */
+void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear,
+                         stlora_cmat x, const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate);
+
+/* stlora_block_norm: stage->h = norm(x) with weights w, stats as the op leaves them. */
+void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats);
+
+/* stlora_block_forward: x_in -> x_out, leaving in acts what backward needs. */
+void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
+                          stlora_kv_cache cache);
+
+/* stlora_block_backward: back->dx from the gradient of x_out to that of x_in, adding the adapter's gradients; stops at the lowest
+ * adapted map, after which back->dx is meaningless. */
+void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                           const stlora_block_acts *acts);
+
+/* Widths that the layouts need. */
+int64_t stlora_qkv_width(const stlora_hf_config *config);  /* (H + 2K) D */
+int64_t stlora_up_width(const stlora_transformer *model);  /* 2F or F */
+
+#endif

@@ -1,0 +1,188 @@
+/* block_backward.c: one block, backward: gradients of A and B, and of the residual stream for the block below.
+ *
+ * With y = z W^T + s h B^T, h = dropout(z) A^T and dY given:
+ *   gB += s dY^T h      P = dY B      gA += s P^T dropout(z)      dZ = dY W + dropout'(s P A)
+ * Norm outputs and the activation's output are computed again from what is kept: cheaper than keeping them.
+ */
+#include <math.h>
+
+#include "model/block.h"
+
+/* The adapter's part: gB, P (left in back->p), gA. */
+static void lowrank_backward(const stlora_stage *stage, const stlora_back *back, const stlora_lora_map *map,
+                             stlora_cmat x, const float *h, stlora_cmat dy, const stlora_dropout_args *dropout)
+{
+    const stlora_backend *backend = stage->backend;
+    const stlora_linear *linear = map->linear;
+    stlora_cmat z = x;
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows, .width = linear->m, .rank = map->r, .h = h, .x = dy,
+                                                               .scale = map->scale, .g = map->gb, .g_rank_stride = 1, .g_width_stride = map->r});
+    backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows, .width = linear->m, .rank = map->r, .x = dy,
+                                                                     .u = map->b, .u_rank_stride = 1, .u_width_stride = map->r, .h = back->p});
+    if (dropout) {
+        backend->dropout(backend, dropout);
+        z = stlora_mat_const(dropout->y);
+    }
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows, .width = linear->n, .rank = map->r, .h = back->p, .x = z,
+                                                               .scale = map->scale, .g = map->ga, .g_rank_stride = linear->n, .g_width_stride = 1});
+}
+
+void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear,
+                         stlora_cmat x, const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate)
+{
+    const stlora_backend *backend = stage->backend;
+    const stlora_lora_map *map = stage->lora->of[linear->id];
+    bool dropping = map && stage->dropout > 0;
+    stlora_dropout_args dropout = {0};
+    if (dropping)
+        dropout = (stlora_dropout_args){.tokens = x.rows, .width = linear->n, .x = x, .y = stlora_mat_whole(stage->dropped, x.dtype, x.rows, linear->n),
+                                        .p = stage->dropout, .seed = stage->seed, .stream = stage->step << 20 | linear->id, .token_keys = stage->token_keys};
+    if (map) lowrank_backward(stage, back, map, x, h, dy, dropping ? &dropout : NULL);
+    if (!dx.data) return;
+
+    stlora_product_args args = {
+        .tokens = dy.rows,
+        .in = linear->m,
+        .out = linear->n,
+        .x = dy,
+        .w = linear->weight.data,
+        .w_dtype = linear->weight.dtype,
+        .w_layout = linear->layout == STLORA_OUT_IN ? STLORA_IN_OUT : STLORA_OUT_IN,
+        .ldw = linear->layout == STLORA_OUT_IN ? linear->n : linear->m,
+        .y = dx,
+        .accumulate = accumulate,
+    };
+    if (map && !dropping) {
+        args.h = back->p;
+        args.u = map->a;
+        args.rank = map->r;
+        args.u_rank_stride = linear->n;
+        args.u_out_stride = 1;
+        args.scale = map->scale;
+    }
+    backend->product(backend, &args);
+    if (!dropping) return;
+
+    /* dX += dropout'(s P A): the same mask over the low-rank term alone. */
+    stlora_mat expand = stlora_mat_whole(back->expand, x.dtype, x.rows, linear->n);
+    args.w = NULL;
+    args.h = back->p;
+    args.u = map->a;
+    args.rank = map->r;
+    args.u_rank_stride = linear->n;
+    args.u_out_stride = 1;
+    args.scale = map->scale;
+    args.y = expand;
+    args.accumulate = false;
+    backend->product(backend, &args);
+    dropout.x = stlora_mat_const(expand);
+    dropout.y = dx;
+    dropout.accumulate = true;
+    backend->dropout(backend, &dropout);
+}
+
+/* All maps of a site. Their inputs' gradients add up in dx (F32), or are written where there is but one map. */
+static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
+                          float *const *lowrank, void *dy, stlora_dtype dy_dtype, stlora_mat dx)
+{
+    for (int k = 0; k < place->count; k++) {
+        const stlora_linear *linear = &place->maps[k];
+        stlora_cmat slice = stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
+        stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, k > 0);
+    }
+}
+
+/* back->dx += gradient of the norm's input, given back->dh. */
+static void norm_backward(const stlora_stage *stage, const stlora_back *back, const stlora_norm_weights *w,
+                          const float *x, const float *stats)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t T = stage->tokens, C = model->config.hidden_size;
+    stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm, .tokens = T, .width = C, .x = {x, STLORA_F32, T, C, C},
+                                                                       .dy = {back->dh, STLORA_F32, T, C, C}, .w = w->w.data, .w_dtype = w->w.dtype,
+                                                                       .stats = stats, .dx = stlora_mat_whole(back->dx, STLORA_F32, T, C)});
+}
+
+/* The residual stream's gradient in the activation dtype. */
+static void dx_as_act(const stlora_stage *stage, const stlora_back *back)
+{
+    if (stage->act != STLORA_F32)
+        stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32, stage->tokens * stage->model->config.hidden_size);
+}
+
+static void attention_backward(const stlora_stage *stage, const stlora_back *back, const stlora_block_acts *acts)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    const stlora_backend *backend = stage->backend;
+    int64_t T = stage->tokens, D = c->head_dim, width = stlora_qkv_width(c);
+    int64_t q_width = c->heads * D, kv_width = c->kv_heads * D;
+    stlora_dtype act = stage->act;
+    backend->attention_grad(backend, &(stlora_attention_grad_args){
+        .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = D, .scale = 1.0 / sqrt((double)D),
+        .segments = stage->segments, .segment_count = stage->segment_count,
+        .q = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, 0, q_width)),
+        .k = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width, kv_width)),
+        .v = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width + kv_width, kv_width)),
+        .o = {acts->o, act, T, q_width, q_width}, .dout = {back->dout, act, T, q_width, q_width},
+        .lse = acts->lse, .delta = back->delta,
+        .dq = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width),
+        .dk = stlora_mat_columns(back->dqkv, act, T, width, q_width, kv_width),
+        .dv = stlora_mat_columns(back->dqkv, act, T, width, q_width + kv_width, kv_width)});
+    if (stage->cosines)
+        backend->rope(backend, &(stlora_rope_args){.tokens = T, .heads = c->heads + c->kv_heads, .head_dim = D,
+                                                   .x = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width + kv_width), .positions = stage->positions,
+                                                   .cos = stage->cosines, .sin = stage->sines, .inverse = true});
+}
+
+/* True when some adapted map has an id below `id`: then the gradient must flow on. */
+static bool needed_below(const stlora_stage *stage, size_t id)
+{
+    return stage->lora->lowest < id;
+}
+
+void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                           const stlora_block_acts *acts)
+{
+    const stlora_transformer *model = stage->model;
+    const stlora_backend *backend = stage->backend;
+    const stlora_block *block = &model->blocks[layer];
+    const stlora_place *sites = block->sites;
+    stlora_dtype act = stage->act;
+    int64_t T = stage->tokens, C = model->config.hidden_size, F = model->config.intermediate_size;
+    int64_t q_width = model->config.heads * model->config.head_dim, up_width = sites[STLORA_SITE_UP].m;
+    stlora_mat none = {0}, dh = stlora_mat_whole(back->dh, STLORA_F32, T, C);
+    stlora_cmat h = {stage->h, act, T, C, C}, up = {acts->up, act, T, up_width, up_width};
+    void *dy = act == STLORA_F32 ? (void *)back->dx : back->dx_act;
+
+    /* x'' = x' + map_down(a) */
+    backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation, .tokens = T, .width = F, .x = up,
+                                                           .y = stlora_mat_whole(stage->a, act, T, F)});
+    dx_as_act(stage, back);
+    bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
+    site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F}, acts->lowrank[STLORA_SITE_DOWN], dy, act,
+                  below ? stlora_mat_whole(back->da, act, T, F) : none);
+    if (!below) return;
+
+    /* a = act(up), up = maps(norm2(x')) */
+    backend->activation_grad(backend, &(stlora_activation_grad_args){.kind = model->family->activation, .tokens = T, .width = F, .x = up,
+                                                                     .dy = {back->da, act, T, F, F}, .dx = stlora_mat_whole(back->dup, act, T, up_width)});
+    stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+    below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
+    site_backward(stage, back, &sites[STLORA_SITE_UP], h, acts->lowrank[STLORA_SITE_UP], back->dup, act, below ? dh : none);
+    if (!below) return;
+    norm_backward(stage, back, &block->norm2, acts->x_mid, acts->stats2);
+
+    /* x' = x + map_o(o) */
+    dx_as_act(stage, back);
+    below = needed_below(stage, sites[STLORA_SITE_O].maps[0].id);
+    site_backward(stage, back, &sites[STLORA_SITE_O], (stlora_cmat){acts->o, act, T, q_width, q_width}, acts->lowrank[STLORA_SITE_O], dy, act,
+                  below ? stlora_mat_whole(back->dout, act, T, q_width) : none);
+    if (!below) return;
+
+    /* o = attention(rope(qkv)), qkv = maps(norm1(x)) */
+    attention_backward(stage, back, acts);
+    stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
+    below = needed_below(stage, sites[STLORA_SITE_QKV].maps[0].id);
+    site_backward(stage, back, &sites[STLORA_SITE_QKV], h, acts->lowrank[STLORA_SITE_QKV], back->dqkv, act, below ? dh : none);
+    if (below) norm_backward(stage, back, &block->norm1, acts->x_in, acts->stats1);
+}

@@ -1,0 +1,286 @@
+/* lora.c: making, reading and writing adapters. See lora.h. */
+#include "model/lora.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "base/size.h"
+
+static stlora_status copy_text(char **out, const char *text, stlora_error *err)
+{
+    return text ? stlora_strdup_n(out, text, strlen(text), err) : STLORA_OK;
+}
+
+static stlora_status copy_list(char ***out, size_t *out_count, char *const *items, size_t count,
+                               stlora_error *err)
+{
+    if (!items) return STLORA_OK;
+    STLORA_TRY(stlora_alloc(out, count, sizeof **out, "names", err));
+    for (; *out_count < count; (*out_count)++)
+        STLORA_TRY(stlora_strdup_n(&(*out)[*out_count], items[*out_count], strlen(items[*out_count]), err));
+    return STLORA_OK;
+}
+
+static stlora_status copy_patterns(stlora_pattern_entry **out, size_t *out_count,
+                                   const stlora_pattern_entry *entries, size_t count, stlora_error *err)
+{
+    if (!entries) return STLORA_OK;
+    STLORA_TRY(stlora_alloc(out, count, sizeof **out, "patterns", err));
+    for (; *out_count < count; (*out_count)++) {
+        (*out)[*out_count].value = entries[*out_count].value;
+        STLORA_TRY(copy_text(&(*out)[*out_count].key, entries[*out_count].key, err));
+    }
+    return STLORA_OK;
+}
+
+static stlora_status copy_config(stlora_peft_config *out, const stlora_peft_config *from, stlora_error *err)
+{
+    out->r = from->r;
+    out->lora_alpha = from->lora_alpha;
+    out->lora_dropout = from->lora_dropout;
+    out->use_rslora = from->use_rslora;
+    out->fan_in_fan_out = from->fan_in_fan_out;
+    STLORA_TRY(copy_text(&out->target_regex, from->target_regex, err));
+    STLORA_TRY(copy_text(&out->exclude_regex, from->exclude_regex, err));
+    STLORA_TRY(copy_text(&out->base_model, from->base_model, err));
+    STLORA_TRY(copy_list(&out->targets, &out->target_count, from->targets, from->target_count, err));
+    STLORA_TRY(copy_list(&out->excludes, &out->exclude_count, from->excludes, from->exclude_count, err));
+    STLORA_TRY(copy_patterns(&out->rank_pattern, &out->rank_pattern_count, from->rank_pattern,
+                             from->rank_pattern_count, err));
+    STLORA_TRY(copy_patterns(&out->alpha_pattern, &out->alpha_pattern_count, from->alpha_pattern,
+                             from->alpha_pattern_count, err));
+    if (from->layers_to_transform) {
+        STLORA_TRY(stlora_alloc(&out->layers_to_transform, from->layers_to_transform_count, sizeof(int64_t), "layers", err));
+        memcpy(out->layers_to_transform, from->layers_to_transform, from->layers_to_transform_count * sizeof(int64_t));
+        out->layers_to_transform_count = from->layers_to_transform_count;
+    }
+    return STLORA_OK;
+}
+
+/* "all-linear" becomes the list of names, as PEFT does before saving, so that every reader finds a plain list. */
+static stlora_status expand_all_linear(stlora_lora *lora, stlora_error *err)
+{
+    stlora_peft_config *config = &lora->config;
+    if (!config->target_regex || strcmp(config->target_regex, "all-linear") != 0) return STLORA_OK;
+    const stlora_family *family = lora->model->family;
+    stlora_free(config->target_regex);
+    config->target_regex = NULL;
+    STLORA_TRY(stlora_alloc(&config->targets, (size_t)STLORA_SITE_COUNT * STLORA_MAPS_PER_SITE,
+                            sizeof *config->targets, "targets", err));
+    for (int s = 0; s < STLORA_SITE_COUNT; s++) {
+        for (int k = 0; k < STLORA_MAPS_PER_SITE && family->maps[s][k]; k++) {
+            const char *dot = strrchr(family->maps[s][k], '.');
+            const char *last = dot ? dot + 1 : family->maps[s][k];
+            bool known = false;
+            for (size_t i = 0; i < config->target_count; i++) known = known || strcmp(config->targets[i], last) == 0;
+            if (known) continue;
+            STLORA_TRY(copy_text(&config->targets[config->target_count], last, err));
+            config->target_count++;
+        }
+    }
+    return STLORA_OK;
+}
+
+/* Rank and scale of every chosen map, and the places of its A and B in the blocks. */
+static stlora_status lay_out(stlora_lora *lora, const bool *chosen, bool trained, stlora_error *err)
+{
+    const stlora_transformer *model = lora->model;
+    const stlora_peft_config *config = &lora->config;
+    size_t total = 0;
+    for (size_t id = 0; id < model->linear_count; id++) {
+        if (!chosen[id]) continue;
+        const stlora_linear *linear = stlora_transformer_linear(model, id);
+        stlora_lora_map *map = &lora->maps[lora->count];
+        double r, alpha;
+        STLORA_TRY(stlora_targets_pattern(config->rank_pattern, config->rank_pattern_count, linear->name,
+                                          (double)config->r, &r, err));
+        STLORA_TRY(stlora_targets_pattern(config->alpha_pattern, config->alpha_pattern_count, linear->name,
+                                          config->lora_alpha, &alpha, err));
+        map->linear = linear;
+        map->r = (int64_t)r;
+        map->scale = config->use_rslora ? alpha / sqrt(r) : alpha / r;
+        size_t elements;
+        if (!stlora_size_mul((size_t)map->r, (size_t)(linear->n + linear->m), &elements) ||
+            !stlora_size_add(total, elements, &total))
+            return stlora_fail(err, STLORA_E_NOMEM, "an adapter of rank %lld is too large", (long long)map->r);
+        lora->of[id] = map;
+        if (lora->count++ == 0) lora->lowest = id;
+    }
+    lora->elements = total;
+    STLORA_TRY(stlora_alloc(&lora->values, total, sizeof(float), "adapter", err));
+    if (trained) STLORA_TRY(stlora_alloc(&lora->grads, total, sizeof(float), "gradients", err));
+    size_t at = 0;
+    for (size_t i = 0; i < lora->count; i++) {
+        stlora_lora_map *map = &lora->maps[i];
+        size_t na = (size_t)(map->r * map->linear->n), nb = (size_t)(map->r * map->linear->m);
+        map->a = lora->values + at;
+        map->b = map->a + na;
+        map->ga = trained ? lora->grads + at : NULL;
+        map->gb = trained ? map->ga + na : NULL;
+        at += na + nb;
+    }
+    return STLORA_OK;
+}
+
+static stlora_status build(stlora_lora *lora, const stlora_peft_config *config, bool trained, stlora_error *err)
+{
+    const stlora_transformer *model = lora->model;
+    bool *chosen;
+    STLORA_TRY(copy_config(&lora->config, config, err));
+    lora->config.fan_in_fan_out = model->family->layout == STLORA_IN_OUT;
+    STLORA_TRY(stlora_alloc(&lora->maps, model->linear_count, sizeof *lora->maps, "adapter", err));
+    STLORA_TRY(stlora_alloc(&lora->of, model->linear_count, sizeof(stlora_lora_map *), "adapter", err));
+    STLORA_TRY(stlora_alloc(&chosen, model->linear_count, sizeof *chosen, "targets", err));
+    stlora_status status = stlora_targets_match(model, config, chosen, err);
+    if (status == STLORA_OK) status = lay_out(lora, chosen, trained, err);
+    stlora_free(chosen);
+    STLORA_TRY(status);
+    return expand_all_linear(lora, err);
+}
+
+static void draw_a(const stlora_lora_map *map, uint64_t seed)
+{
+    double bound = 1.0 / sqrt((double)map->linear->n);
+    for (int64_t i = 0; i < map->r * map->linear->n; i++) {
+        double u = stlora_rng_uniform(seed, STLORA_RNG_INIT_A, map->linear->id, (uint64_t)i);
+        map->a[i] = (float)((2.0 * u - 1.0) * bound);
+    }
+}
+
+stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *model,
+                                 const stlora_peft_config *config, uint64_t seed, bool trained,
+                                 stlora_error *err)
+{
+    stlora_lora *lora;
+    STLORA_TRY(stlora_alloc(&lora, 1, sizeof *lora, "adapter", err));
+    lora->model = model;
+    stlora_status status = build(lora, config, trained, err);
+    if (status != STLORA_OK) {
+        stlora_lora_free(lora);
+        return status;
+    }
+    for (size_t i = 0; i < lora->count; i++) draw_a(&lora->maps[i], seed);
+    *out = lora;
+    return STLORA_OK;
+}
+
+/* Reads one of a map's matrices from the file. */
+static stlora_status read_matrix(const stlora_safetensors *files, const stlora_lora_map *map, char which,
+                                 const char *dir, stlora_error *err)
+{
+    char name[512];
+    int64_t rows = which == 'A' ? map->r : map->linear->m;
+    int64_t cols = which == 'A' ? map->linear->n : map->r;
+    float *to = which == 'A' ? map->a : map->b;
+    (void)snprintf(name, sizeof name, "base_model.model.%s.lora_%c.weight", map->linear->name, which);
+    const stlora_view *view = stlora_safetensors_find(files, name);
+    if (!view)
+        return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" is missing", dir, name);
+    if (view->ndim != 2 || view->shape[0] != rows || view->shape[1] != cols)
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "%s/adapter_model.safetensors: tensor \"%s\" must have shape [%lld, %lld] for this model and rank, found [%lld%s%lld]",
+                           dir, name, (long long)rows, (long long)cols, (long long)view->shape[0],
+                           view->ndim > 1 ? ", " : "; dimensions: ", view->ndim > 1 ? (long long)view->shape[1] : (long long)view->ndim);
+    if (!stlora_dtype_is_float(view->dtype))
+        return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" has dtype %s; wanted a float type",
+                           dir, name, stlora_dtype_name(view->dtype));
+    stlora_convert(to, STLORA_F32, view->data, view->dtype, rows * cols);
+    for (int64_t i = 0; i < rows * cols; i++)
+        if (!isfinite(to[i]))
+            return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" element %lld is not finite",
+                               dir, name, (long long)i);
+    return STLORA_OK;
+}
+
+/* No tensor may be left over: a foreign prefix would otherwise load and silently do nothing. */
+static stlora_status check_leftover(const stlora_lora *lora, const stlora_safetensors *files, const char *dir,
+                                    stlora_error *err)
+{
+    for (size_t t = 0; t < stlora_safetensors_count(files); t++) {
+        const char *found = stlora_safetensors_name(files, t);
+        bool known = false;
+        for (size_t i = 0; i < lora->count && !known; i++) {
+            char name[512];
+            (void)snprintf(name, sizeof name, "base_model.model.%s.lora_A.weight", lora->maps[i].linear->name);
+            size_t at = strlen(name) - strlen("A.weight");
+            known = strcmp(found, name) == 0;
+            name[at] = 'B';
+            known = known || strcmp(found, name) == 0;
+        }
+        if (!known)
+            return stlora_fail(err, STLORA_E_FORMAT,
+                               "%s/adapter_model.safetensors: tensor \"%s\" belongs to no map that adapter_config.json targets in this model",
+                               dir, found);
+    }
+    return STLORA_OK;
+}
+
+stlora_status stlora_lora_read_values(stlora_lora *lora, const char *dir, stlora_error *err)
+{
+    stlora_safetensors *files;
+    STLORA_TRY(stlora_peft_weights_open(&files, dir, err));
+    stlora_status status = STLORA_OK;
+    for (size_t i = 0; i < lora->count && status == STLORA_OK; i++) {
+        status = read_matrix(files, &lora->maps[i], 'A', dir, err);
+        if (status == STLORA_OK) status = read_matrix(files, &lora->maps[i], 'B', dir, err);
+    }
+    if (status == STLORA_OK) status = check_leftover(lora, files, dir, err);
+    stlora_safetensors_close(files);
+    return status;
+}
+
+stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *model, const char *dir,
+                               bool trained, stlora_error *err)
+{
+    stlora_peft_config config = {0};
+    stlora_lora *lora;
+    STLORA_TRY(stlora_peft_config_load(&config, dir, err));
+    stlora_status status = stlora_alloc(&lora, 1, sizeof *lora, "adapter", err);
+    if (status == STLORA_OK) {
+        lora->model = model;
+        status = build(lora, &config, trained, err);
+        /* What the flags may get wrong is here a file that does not fit the model. */
+        if (status == STLORA_E_USAGE)
+            status = stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_config.json: %s", dir, err ? err->text : "");
+        if (status == STLORA_OK) status = stlora_lora_read_values(lora, dir, err);
+        if (status != STLORA_OK) stlora_lora_free(lora);
+    }
+    stlora_peft_config_free(&config);
+    STLORA_TRY(status);
+    *out = lora;
+    return STLORA_OK;
+}
+
+stlora_status stlora_lora_save(const stlora_lora *lora, const char *dir, stlora_error *err)
+{
+    stlora_peft_pair *pairs;
+    for (size_t i = 0; i < lora->count; i++) {
+        const stlora_lora_map *map = &lora->maps[i];
+        for (int64_t k = 0; k < map->r * (map->linear->n + map->linear->m); k++)
+            if (!isfinite(map->a[k])) /* b lies behind a */
+                return stlora_fail(err, STLORA_E_NONFINITE, "%s: the adapter of %s holds a number that is not finite; not saved",
+                                   dir, map->linear->name);
+    }
+    STLORA_TRY(stlora_alloc(&pairs, lora->count, sizeof *pairs, "adapter", err));
+    for (size_t i = 0; i < lora->count; i++) {
+        const stlora_lora_map *map = &lora->maps[i];
+        pairs[i] = (stlora_peft_pair){map->linear->name, map->a, map->b, map->linear->n, map->linear->m, map->r};
+    }
+    stlora_status status = stlora_peft_write(dir, &lora->config, pairs, lora->count, err);
+    stlora_free(pairs);
+    return status;
+}
+
+void stlora_lora_free(stlora_lora *lora)
+{
+    if (!lora) return;
+    stlora_peft_config_free(&lora->config);
+    stlora_free(lora->maps);
+    stlora_free(lora->of);
+    stlora_free(lora->values);
+    stlora_free(lora->grads);
+    stlora_free(lora);
+}
