@@ -1,8 +1,11 @@
-/* error.c: status names and the error sentence. Invariant: a sentence is one line of at most 1023 bytes. */
+/* error.c: status names and the error sentence. Invariant: a sentence is one line of at most 1023 bytes of valid UTF-8, whatever
+ * a file name or a file's own words brought into it. Test: tests/base/test_error.c. */
 #include "base/error.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 const char *stlora_status_name(stlora_status status)
 {
@@ -37,6 +40,22 @@ int stlora_status_exit_code(stlora_status status)
     return 1;
 }
 
+/* Length of the printable UTF-8 character that text begins with; 0 when there is none: a control character, a byte that
+ * begins no character, a character cut off. */
+static size_t character(const unsigned char *text)
+{
+    if (text[0] < 0x80) return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
+    const size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* below: overlong, or one of the controls 80-9f */
+    if (text[0] < 0xc2 || text[0] > 0xf4) return 0;
+    uint32_t code = text[0] & (0xffu >> (length + 1));
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80) return 0;
+        code = code << 6 | (text[i] & 0x3fu);
+    }
+    return code < least[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : length;
+}
+
 stlora_status stlora_fail(stlora_error *err, stlora_status status, const char *format, ...)
 {
     if (!err) return status;
@@ -47,8 +66,12 @@ stlora_status stlora_fail(stlora_error *err, stlora_status status, const char *f
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
     size_t i = 0;
-    for (; text[i]; i++) err->text[i] = (unsigned char)text[i] < 0x20 ? '?' : text[i];
-    err->text[i] = '\0';
+    while (text[i]) {
+        size_t length = character((const unsigned char *)text + i);
+        if (length == 0) text[i] = '?';
+        i += length ? length : 1;
+    }
+    memcpy(err->text, text, i + 1);
     err->status = status;
     return status;
 }

@@ -5,7 +5,8 @@
 #include "stlora/status.h"
 
 /* stlora_fail: writes the printf-formatted sentence into err (NULL allowed; cut at the buffer's end, control
- * characters replaced by '?') and returns status, so that `return stlora_fail(err, STLORA_E_FORMAT, ...)` reads well. */
+ * characters and bytes that are no UTF-8 replaced by '?') and returns status, so that
+ * `return stlora_fail(err, STLORA_E_FORMAT, ...)` reads well. */
 stlora_status stlora_fail(stlora_error *err, stlora_status status, const char *format, ...)
     STLORA_PRINTF(3, 4);
 
