@@ -1,0 +1,101 @@
+/* head.c: embedding, final norm, logits a chunk at a time, loss and its gradient. See head.h. */
+#include "model/head.h"
+
+#include <string.h>
+
+void stlora_head_lay_out(stlora_head *head, const stlora_stage *stage, stlora_arena *arena, int64_t rows, bool train)
+{
+    const stlora_transformer *model = stage->model;
+    size_t N = (size_t)rows, C = (size_t)model->config.hidden_size, V = (size_t)model->config.vocab_size;
+    size_t act = stlora_dtype_size(stage->act);
+    const stlora_lora_map *map = stage->lora ? stage->lora->of[model->head.id] : NULL;
+    head->capacity = rows;
+    head->rows = stlora_arena_take(arena, N * C, sizeof(float));
+    head->h = stlora_arena_take(arena, N * C, act);
+    head->stats = stlora_arena_take(arena, N * 2, sizeof(float));
+    head->logits = stlora_arena_take(arena, N * V, sizeof(float));
+    head->targets = stlora_arena_take(arena, N, sizeof *head->targets);
+    if (map) head->lowrank = stlora_arena_take(arena, N * (size_t)map->r, sizeof(float));
+    if (!train) return;
+    head->dlogits = stage->act == STLORA_F32 ? (void *)head->logits : stlora_arena_take(arena, N * V, act);
+    head->dh = stlora_arena_take(arena, N * C, sizeof(float));
+    head->dx = stlora_arena_take(arena, N * C, sizeof(float));
+    if (!map) return;
+    head->p = stlora_arena_take(arena, N * (size_t)map->r, sizeof(float));
+    if (stage->lora->config.lora_dropout > 0) {
+        head->dropped = stlora_arena_take(arena, N * C, act);
+        head->expand = stlora_arena_take(arena, N * C, act);
+        head->token_keys = stlora_arena_take(arena, N, sizeof *head->token_keys);
+    }
+}
+
+void stlora_embed(const stlora_stage *stage, float *x)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t T = stage->tokens, C = model->config.hidden_size;
+    stage->backend->embed(stage->backend, &(stlora_embed_args){.tokens = T, .width = C, .ids = stage->ids, .positions = stage->positions,
+                                                               .table = model->embed.data, .table_dtype = model->embed.dtype,
+                                                               .position_table = model->positions.data, .position_dtype = model->positions.dtype,
+                                                               .x = stlora_mat_whole(x, STLORA_F32, T, C)});
+}
+
+/* The head's products run over gathered rows: the stage with those rows' scratch and random numbers. */
+static stlora_stage rows_stage(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count)
+{
+    stlora_stage rows = *stage;
+    rows.tokens = count;
+    rows.h = head->h;
+    rows.dropped = head->dropped;
+    rows.token_keys = head->token_keys;
+    if (stage->dropout > 0 && head->token_keys)
+        for (int64_t i = 0; i < count; i++) head->token_keys[i] = stage->token_keys[at[i]];
+    return rows;
+}
+
+void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t C = model->config.hidden_size, V = model->config.vocab_size;
+    for (int64_t i = 0; i < count; i++)
+        memcpy(head->rows + i * C, head->x + at[i] * C, (size_t)C * sizeof(float));
+    stlora_stage rows = rows_stage(head, stage, at, count);
+    stlora_block_norm(&rows, &model->final_norm, head->rows, head->stats);
+    stlora_map_forward(&rows, &model->head, (stlora_cmat){head->h, stage->act, count, C, C},
+                       stlora_mat_whole(head->logits, STLORA_F32, count, V), false, head->lowrank);
+}
+
+/* Gradient of one chunk: dlogits -> back->dx rows. */
+static void chunk_backward(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count, const stlora_back *back)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t C = model->config.hidden_size, V = model->config.vocab_size;
+    stlora_stage rows = rows_stage(head, stage, at, count);
+    stlora_back scratch = {.p = head->p, .expand = head->expand, .dx = head->dx, .dh = head->dh};
+    stlora_map_backward(&rows, &scratch, &model->head, (stlora_cmat){head->h, stage->act, count, C, C}, head->lowrank,
+                        (stlora_cmat){head->dlogits, stage->act, count, V, V}, stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
+    memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
+    stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm, .tokens = count, .width = C,
+                                                                       .x = {head->rows, STLORA_F32, count, C, C}, .dy = {head->dh, STLORA_F32, count, C, C},
+                                                                       .w = model->final_norm.w.data, .w_dtype = model->final_norm.w.dtype,
+                                                                       .stats = head->stats, .dx = stlora_mat_whole(head->dx, STLORA_F32, count, C)});
+    for (int64_t i = 0; i < count; i++)
+        memcpy(back->dx + at[i] * C, head->dx + i * C, (size_t)C * sizeof(float));
+}
+
+void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at, int64_t supervised,
+                      double scale, double *loss, float *logprob, const stlora_back *back)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t V = model->config.vocab_size;
+    for (int64_t from = 0; from < supervised; from += head->capacity) {
+        int64_t count = supervised - from < head->capacity ? supervised - from : head->capacity;
+        stlora_head_logits(head, stage, at + from, count);
+        for (int64_t i = 0; i < count; i++) head->targets[i] = targets[at[from + i]];
+        stlora_mat dlogits = {0};
+        if (back) dlogits = stlora_mat_whole(head->dlogits, stage->act, count, V);
+        stage->backend->cross_entropy(stage->backend, &(stlora_cross_entropy_args){.rows = count, .vocab = V, .logits = {head->logits, STLORA_F32, count, V, V},
+                                                                                   .targets = head->targets, .scale = scale,
+                                                                                   .logprob = logprob ? logprob + from : NULL, .loss = loss, .dlogits = dlogits});
+        if (back) chunk_backward(head, stage, at + from, count, back);
+    }
+}
