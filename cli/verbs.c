@@ -1,0 +1,62 @@
+/* verbs.c: the table of verbs. */
+#include "verbs.h"
+
+#include <string.h>
+
+const struct verb verbs[] = {
+    {.name = "train",
+     .summary = "fine-tune a checkpoint with LoRA, kept stable by Stable-LoRA",
+     .details =
+         "Rows are JSON objects: {\"text\"}, {\"prompt\",\"completion\"}, {\"instruction\",\"input\",\"output\"}, "
+         "{\"question\",\"answer\"}, {\"messages\"} or {\"input_ids\",\"labels\"}; all of one file are of one kind. "
+         "The run directory receives run.json, metrics.jsonl, stability.json, the PEFT adapter and checkpoints. "
+         "Interrupted once, the step is finished and a checkpoint saved; twice, the command stops at once.",
+     .extras = EXTRA_JSON | EXTRA_DRY_RUN | EXTRA_CONFIG,
+     .json_help = "result (with --dry-run: the plan) as one JSON document",
+     .required = "model data output_dir",
+     .run = cmd_train},
+    {.name = "eval",
+     .summary = "measure a model, with or without an adapter, on rows",
+     .details = "Task loss: mean over the supervised tokens of rows as for training. Task exact-match: greedy completion "
+                "against the row's completion. Task choice: rows {\"prompt\",\"choices\",\"label\"}.",
+     .extras = EXTRA_JSON,
+     .json_help = "result as one JSON document",
+     .required = "model data",
+     .run = cmd_eval},
+    {.name = "score",
+     .summary = "log-probability of every token of every row",
+     .details = "One line per row: {\"ids\":[...],\"logprob\":[...]} with the log-probabilities of ids[1:].",
+     .extras = EXTRA_JSON,
+     .json_help = "said for uniformity: the lines are JSON with and without it",
+     .required = "model data",
+     .run = cmd_score},
+    {.name = "generate",
+     .summary = "let a model go on from a prompt",
+     .details = "The new text is written as it comes, or the new ids where the model has no tokenizer.",
+     .extras = EXTRA_JSON,
+     .json_help = "{\"ids\":[new ids],\"text\"} as one JSON document at the end",
+     .required = "model",
+     .run = cmd_generate},
+    {.name = "tokenize",
+     .summary = "text on standard input to token ids, or back",
+     .details = "Ids are one JSON array, as output and with --decode as input.",
+     .extras = EXTRA_JSON,
+     .json_help = "decoded text as a JSON string; ids are JSON with and without it",
+     .required = "model",
+     .run = cmd_tokenize},
+    {.name = "inspect",
+     .summary = "what a model, adapter, tokenizer, run or checkpoint is, and what is wrong with it",
+     .extras = EXTRA_JSON,
+     .json_help = "result as one JSON document",
+     .positional = "path",
+     .required = "path",
+     .run = cmd_inspect},
+};
+const size_t verb_count = sizeof verbs / sizeof *verbs;
+
+const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < verb_count; i++)
+        if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
+    return NULL;
+}
