@@ -112,20 +112,38 @@ static stlora_status read_array(reader *r, const char *start, size_t length, int
     return status;
 }
 
-static stlora_status read_line(reader *r, const char *bytes, size_t length, int64_t number,
-                               stlora_error *err)
-{
-    json_t *value;
-    say_where(r, "line", number);
-    STLORA_TRY(stlora_json_parse(&value, bytes, length, r->where, err));
-    stlora_status status = take_row(r, value, number, err);
-    json_decref(value);
-    return status;
-}
-
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* The parser knows its bytes as "WHERE line 1 column C"; where WHERE is a line already, that is one line too many. */
+static void drop_inner_line(const reader *r, stlora_error *err)
+{
+    static const char inner[] = " line 1";
+    const size_t where = strlen(r->where), length = sizeof inner - 1;
+    if (!err || strncmp(err->text, r->where, where) != 0 ||
+        strncmp(err->text + where, inner, length) != 0)
+        return;
+    char *cut = err->text + where;
+    memmove(cut, cut + length, strlen(cut + length) + 1);
+}
+
+static stlora_status read_line(reader *r, const char *bytes, size_t length, int64_t number,
+                               stlora_error *err)
+{
+    json_t *value = NULL;
+    say_where(r, "line", number);
+    while (length && is_blank(bytes[length - 1]))
+        length--; /* so that nothing is ever found on a second line */
+    stlora_status status = stlora_json_parse(&value, bytes, length, r->where, err);
+    if (status != STLORA_OK) {
+        drop_inner_line(r, err);
+        return status;
+    }
+    status = take_row(r, value, number, err);
+    json_decref(value);
+    return status;
 }
 
 /* Line by line, until the end or until the first row turns out to be the beginning of an array. */

@@ -6,7 +6,8 @@
 
 #include "support.h"
 
-static stlora_sampler *sampler_of(size_t count, size_t batch_size, bool shuffle, uint64_t seed, bool wrap)
+static stlora_sampler *sampler_of(size_t count, size_t batch_size, bool shuffle, uint64_t seed,
+                                  bool wrap)
 {
     stlora_error err = {0};
     stlora_sampler *sampler = NULL;
@@ -15,22 +16,25 @@ static stlora_sampler *sampler_of(size_t count, size_t batch_size, bool shuffle,
     return sampler;
 }
 
-static void expect_batch(stlora_sampler *sampler, int64_t step, const uint32_t *wanted, size_t count,
-                         double wanted_epoch)
+static void expect_batch(stlora_sampler *sampler, int64_t step, const uint32_t *wanted,
+                         size_t count, double wanted_epoch)
 {
     uint32_t chosen[64];
     size_t got = 0;
     double epoch = -1;
     stlora_sampler_batch(sampler, step, chosen, &got, &epoch);
     assert_int_equal(got, count);
-    for (size_t i = 0; i < count; i++) assert_int_equal(chosen[i], wanted[i]);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(chosen[i], wanted[i]);
     assert_true(epoch == wanted_epoch);
 }
 
 /* Computed from the paper's Philox by a separate program, in Python. If these change, no old run can be repeated. */
-static const uint32_t SEED_42[2][10] = {{0, 3, 4, 8, 9, 1, 6, 2, 7, 5}, {2, 3, 5, 1, 0, 7, 6, 4, 8, 9}};
+static const uint32_t SEED_42[2][10] = {{0, 3, 4, 8, 9, 1, 6, 2, 7, 5},
+                                        {2, 3, 5, 1, 0, 7, 6, 4, 8, 9}};
 static const uint32_t SEED_7[10] = {6, 4, 1, 9, 7, 2, 8, 0, 5, 3};
-static const uint32_t SEED_LARGE[10] = {4, 1, 3, 9, 0, 6, 8, 7, 5, 2}; /* 2^40 + 42: the upper half counts */
+static const uint32_t SEED_LARGE[10] = {4, 1, 3, 9, 0,
+                                        6, 8, 7, 5, 2}; /* 2^40 + 42: the upper half counts */
 
 static void known_permutations(void **state)
 {
@@ -113,7 +117,8 @@ static void every_example_once_per_epoch(void **state)
                     stlora_sampler_batch(s, step, chosen, &got, &epoch);
                     assert_true(got >= 1 && got <= batch && epoch > last);
                     last = epoch;
-                    for (size_t k = 0; k < got; k++) seen[used++] = chosen[k];
+                    for (size_t k = 0; k < got; k++)
+                        seen[used++] = chosen[k];
                 }
                 for (size_t e = 0; e < EPOCHS; e++) {
                     bool here[MOST] = {false};
@@ -141,7 +146,8 @@ static void resumed_equals_uninterrupted(void **state)
         size_t counts[STEPS], got;
         double epochs[STEPS], epoch;
         stlora_sampler *s = sampler_of(31, BATCH, true, 5, wrap);
-        for (int64_t t = 0; t < STEPS; t++) stlora_sampler_batch(s, t, chosen[t], &counts[t], &epochs[t]);
+        for (int64_t t = 0; t < STEPS; t++)
+            stlora_sampler_batch(s, t, chosen[t], &counts[t], &epochs[t]);
         stlora_sampler_free(s);
         for (int64_t from = 0; from < STEPS; from++) {
             s = sampler_of(31, BATCH, true, 5, wrap);
@@ -171,7 +177,8 @@ static void refuses_nothing_to_draw_from(void **state)
     stlora_sampler *sampler = NULL;
     stlora_sampler_options options = {.count = 0, .batch_size = 1};
     assert_int_equal(stlora_sampler_create(&sampler, &options, &err), STLORA_E_USAGE);
-    assert_string_equal(err.text, "wanted from 1 to 4294967295 examples to draw batches from, found 0");
+    assert_string_equal(err.text,
+                        "wanted from 1 to 4294967295 examples to draw batches from, found 0");
     options.count = (size_t)1 << 32;
     assert_int_equal(stlora_sampler_create(&sampler, &options, &err), STLORA_E_USAGE);
     options = (stlora_sampler_options){.count = 1, .batch_size = 0};
