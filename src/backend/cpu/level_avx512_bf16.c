@@ -1,7 +1,19 @@
-/* level_avx512_bf16.c: the kernels of this level. */
-#include "backend/cpu/level.h"
+/* level_avx512_bf16.c: AVX-512's kernels, but for products of bf16 by bf16, which multiply pairs in one instruction.
+ * cmake/cpu_levels.cmake compiles this file for AVX512_BF16; cpu.c calls it only on a machine that has it. */
+#if defined(__x86_64__) && !defined(STLORA_NO_SIMD)
+#    include "backend/cpu/simd_avx512.h"
+
+#    define STLORA_TILE_TALL
+#    define STLORA_TILE_WIDE
+#    define STLORA_LEVEL_BF16
+#    include "backend/cpu/product_template.h"
 
 void stlora_cpu_fill_avx512_bf16(stlora_backend *table)
 {
-    (void)table;
+    stlora_cpu_fill_avx512(table);
+    table->product = cpu_product;
+    table->lowrank_project = cpu_lowrank_project;
 }
+#else
+typedef int stlora_cpu_level_avx512_bf16_is_absent;
+#endif

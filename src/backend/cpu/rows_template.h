@@ -1,0 +1,278 @@
+/* rows_template.h: what is done token by token: norms, rotary embedding, token embedding, activations, dropout. For the level whose
+ * simd_*.h came before. A task is a run of tokens; a token's bits depend on its own row only.
+ * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
+#ifndef STLORA_BACKEND_CPU_ROWS_TEMPLATE_H
+#define STLORA_BACKEND_CPU_ROWS_TEMPLATE_H
+
+#include "backend/cpu/vmath_template.h"
+#include "base/rng.h"
+
+/* VL elements of a row, or the n < VL that are left at its end. */
+ALWAYS_INLINE vf get(const void *p, stlora_dtype dtype, int64_t i, int64_t n)
+{
+    return n >= VL ? load_as(p, dtype, i) : load_as_n(p, dtype, i, (int)n);
+}
+ALWAYS_INLINE void put(void *p, stlora_dtype dtype, int64_t i, vf v, int64_t n)
+{
+    if (n >= VL)
+        store_as(p, dtype, i, v);
+    else
+        store_as_n(p, dtype, i, v, (int)n);
+}
+
+/* Tokens in runs, so that tasks are neither many nor few. */
+typedef struct row_run {
+    const stlora_backend *table;
+    const void *args;
+    void (*row)(const void *args, int64_t token);
+    int64_t tokens, run;
+} row_run;
+
+static void row_run_work(const void *context, int64_t task, int thread)
+{
+    const row_run *r = context;
+    (void)thread;
+    for (int64_t t = task * r->run; t < least(r->tokens, (task + 1) * r->run); t++) r->row(r->args, t);
+}
+
+static void for_each_row(const stlora_backend *table, int64_t tokens, double nanoseconds_per_row,
+                         void (*row)(const void *, int64_t), const void *args)
+{
+    row_run r = {table, args, row, tokens, tokens / (4 * table->threads) + 1};
+    stlora_cpu_parallel(table, (tokens + r.run - 1) / r.run, nanoseconds_per_row * (double)tokens, row_run_work, &r);
+}
+
+/* ---- norm ---- */
+
+static void norm_row(const void *args, int64_t t)
+{
+    const stlora_norm_args *a = args;
+    const float *x = (const float *)a->x.data + t * a->x.ld;
+    const int64_t y0 = t * a->y.ld;
+    float mean = 0;
+    if (a->kind == STLORA_NORM_LAYER) {
+        vf sum[2] = {vf_zero(), vf_zero()};
+        for (int64_t c = 0; c < a->width; c += 2 * VL) {
+            sum[0] = vf_add(sum[0], get(x, STLORA_F32, c, a->width - c));
+            if (c + VL < a->width) sum[1] = vf_add(sum[1], get(x, STLORA_F32, c + VL, a->width - c - VL));
+        }
+        mean = vf_sum(vf_add(sum[0], sum[1])) / (float)a->width;
+    }
+    vf squares = vf_zero();
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        vf off = vf_sub(get(x, STLORA_F32, c, n), vf_set1(mean));
+        if (n < VL) { /* lanes beyond the end hold -mean */
+            float lanes[VL] = {0};
+            vf_store_n(lanes, off, (int)n);
+            off = vf_load(lanes);
+        }
+        squares = vf_fma(off, off, squares);
+    }
+    const double var = (double)vf_sum(squares) / (double)a->width;
+    const float rstd = (float)(1.0 / sqrt(var + a->eps));
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), vf_set1(mean)), vf_set1(rstd));
+        vf y = vf_mul(normed, get(a->w, a->w_dtype, c, n));
+        if (a->b) y = vf_add(y, get(a->b, a->w_dtype, c, n));
+        put(a->y.data, a->y.dtype, y0 + c, y, n);
+    }
+    a->stats[2 * t] = mean;
+    a->stats[2 * t + 1] = rstd;
+}
+
+static void cpu_norm(const stlora_backend *table, const stlora_norm_args *a)
+{
+    assert(a->x.dtype == STLORA_F32 && is_act(a->y.dtype) && (is_act(a->w_dtype) || a->w_dtype == STLORA_F16));
+    assert(a->x.cols == a->width && a->y.cols == a->width && a->width > 0);
+    for_each_row(table, a->tokens, 0.3 * (double)a->width, norm_row, a);
+}
+
+static void norm_grad_row(const void *args, int64_t t)
+{
+    const stlora_norm_grad_args *a = args;
+    const float *x = (const float *)a->x.data + t * a->x.ld;
+    float *dx = (float *)a->dx.data + t * a->dx.ld;
+    const int64_t dy0 = t * a->dy.ld;
+    const vf mean = vf_set1(a->stats[2 * t]), rstd = vf_set1(a->stats[2 * t + 1]);
+    vf sum_g = vf_zero(), sum_gn = vf_zero();
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), get(a->w, a->w_dtype, c, n));
+        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), mean), rstd);
+        sum_g = vf_add(sum_g, g); /* zeros beyond the end */
+        sum_gn = vf_fma(g, normed, sum_gn);
+    }
+    const float width = (float)a->width;
+    const vf mean_g = vf_set1(a->kind == STLORA_NORM_LAYER ? vf_sum(sum_g) / width : 0.0f);
+    const vf mean_gn = vf_set1(vf_sum(sum_gn) / width);
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), get(a->w, a->w_dtype, c, n));
+        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), mean), rstd);
+        const vf d = vf_mul(rstd, vf_sub(vf_fnma(normed, mean_gn, g), mean_g));
+        put(dx, STLORA_F32, c, vf_add(get(dx, STLORA_F32, c, n), d), n);
+    }
+}
+
+static void cpu_norm_grad(const stlora_backend *table, const stlora_norm_grad_args *a)
+{
+    assert(a->x.dtype == STLORA_F32 && a->dx.dtype == STLORA_F32 && is_act(a->dy.dtype));
+    assert(is_act(a->w_dtype) || a->w_dtype == STLORA_F16);
+    assert(a->x.cols == a->width && a->dy.cols == a->width && a->dx.cols == a->width);
+    for_each_row(table, a->tokens, 0.4 * (double)a->width, norm_grad_row, a);
+}
+
+/* ---- rotary embedding ---- */
+
+static void rope_row(const void *args, int64_t t)
+{
+    const stlora_rope_args *r = args;
+    const int64_t half = r->head_dim / 2;
+    const float *cosine = r->cos + r->positions[t] * half, *sine = r->sin + r->positions[t] * half;
+    for (int64_t j = 0; j < half; j += VL) {
+        const int64_t n = half - j;
+        const vf c = get(cosine, STLORA_F32, j, n);
+        vf s = get(sine, STLORA_F32, j, n);
+        if (r->inverse) s = vf_mul(s, vf_set1(-1.0f));
+        for (int64_t h = 0; h < r->heads; h++) {
+            const int64_t first = t * r->x.ld + h * r->head_dim + j, second = first + half;
+            const vf a = get(r->x.data, r->x.dtype, first, n), b = get(r->x.data, r->x.dtype, second, n);
+            put(r->x.data, r->x.dtype, first, vf_fnma(b, s, vf_mul(a, c)), n);
+            put(r->x.data, r->x.dtype, second, vf_fma(a, s, vf_mul(b, c)), n);
+        }
+    }
+}
+
+static void cpu_rope(const stlora_backend *table, const stlora_rope_args *a)
+{
+    assert(a->head_dim % 2 == 0 && is_act(a->x.dtype) && a->x.cols >= a->heads * a->head_dim);
+    for_each_row(table, a->tokens, 0.2 * (double)(a->heads * a->head_dim), rope_row, a);
+}
+
+/* ---- token embedding ---- */
+
+static void embed_row(const void *args, int64_t t)
+{
+    const stlora_embed_args *a = args;
+    float *x = (float *)a->x.data + t * a->x.ld;
+    assert(a->ids[t] >= 0);
+    const int64_t row = a->ids[t] * a->width;
+    const int64_t position = a->position_table ? a->positions[t] * a->width : 0;
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        vf v = get(a->table, a->table_dtype, row + c, n);
+        if (a->position_table) v = vf_add(v, get(a->position_table, a->position_dtype, position + c, n));
+        put(x, STLORA_F32, c, v, n);
+    }
+}
+
+static void cpu_embed(const stlora_backend *table, const stlora_embed_args *a)
+{
+    assert(a->x.dtype == STLORA_F32 && a->x.cols == a->width);
+    for_each_row(table, a->tokens, 0.2 * (double)a->width, embed_row, a);
+}
+
+/* ---- activations ---- */
+
+/* 2 k (x + c x^3) of GELU: gelu_tanh(x) = x sigmoid of it, as (1 + tanh z)/2 = sigmoid(2 z). */
+ALWAYS_INLINE vf gelu_argument(vf x, vf *slope)
+{
+    const vf k2 = vf_set1(1.5957691216057308f), c = vf_set1(0.044715f), one = vf_set1(1.0f);
+    const vf cxx = vf_mul(vf_mul(c, x), x);
+    *slope = vf_mul(k2, vf_fma(cxx, vf_set1(3.0f), one));
+    return vf_mul(vf_mul(k2, x), vf_add(one, cxx));
+}
+
+static void activation_row(const void *args, int64_t t)
+{
+    const stlora_activation_args *a = args;
+    const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
+    for (int64_t f = 0; f < a->width; f += VL) {
+        const int64_t n = a->width - f;
+        const vf x = get(a->x.data, a->x.dtype, x0 + f, n);
+        vf y, slope;
+        if (a->kind == STLORA_ACT_SILU_GLU)
+            y = vf_mul(vf_mul(x, vf_sigmoid(x)), get(a->x.data, a->x.dtype, x0 + a->width + f, n));
+        else
+            y = vf_mul(x, vf_sigmoid(gelu_argument(x, &slope)));
+        put(a->y.data, a->y.dtype, y0 + f, y, n);
+    }
+}
+
+static void cpu_activation(const stlora_backend *table, const stlora_activation_args *a)
+{
+    assert(is_act(a->x.dtype) && is_act(a->y.dtype) && a->y.cols == a->width);
+    assert(a->x.cols == (a->kind == STLORA_ACT_SILU_GLU ? 2 : 1) * a->width);
+    for_each_row(table, a->tokens, 1.0 * (double)a->width, activation_row, a);
+}
+
+static void activation_grad_row(const void *args, int64_t t)
+{
+    const stlora_activation_grad_args *a = args;
+    const int64_t x0 = t * a->x.ld, dy0 = t * a->dy.ld, dx0 = t * a->dx.ld;
+    const vf one = vf_set1(1.0f);
+    for (int64_t f = 0; f < a->width; f += VL) {
+        const int64_t n = a->width - f;
+        const vf x = get(a->x.data, a->x.dtype, x0 + f, n), dy = get(a->dy.data, a->dy.dtype, dy0 + f, n);
+        if (a->kind == STLORA_ACT_SILU_GLU) { /* an element is read before it is written: dx may be x */
+            const vf up = get(a->x.data, a->x.dtype, x0 + a->width + f, n);
+            const vf s = vf_sigmoid(x);
+            const vf slope = vf_mul(s, vf_fma(x, vf_sub(one, s), one));
+            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(vf_mul(dy, up), slope), n);
+            put(a->dx.data, a->dx.dtype, dx0 + a->width + f, vf_mul(dy, vf_mul(x, s)), n);
+        } else {
+            vf slope;
+            const vf s = vf_sigmoid(gelu_argument(x, &slope));
+            const vf bend = vf_mul(vf_mul(x, slope), vf_mul(s, vf_sub(one, s)));
+            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(dy, vf_add(s, bend)), n);
+        }
+    }
+}
+
+static void cpu_activation_grad(const stlora_backend *table, const stlora_activation_grad_args *a)
+{
+    assert(is_act(a->x.dtype) && is_act(a->dy.dtype) && is_act(a->dx.dtype));
+    assert(a->x.cols == (a->kind == STLORA_ACT_SILU_GLU ? 2 : 1) * a->width && a->dx.cols == a->x.cols);
+    for_each_row(table, a->tokens, 1.3 * (double)a->width, activation_grad_row, a);
+}
+
+/* ---- dropout: formula and numbers of ref/dropout.c ---- */
+
+static void dropout_row(const void *args, int64_t t)
+{
+    const stlora_dropout_args *a = args;
+    const uint64_t seed = a->seed ^ (a->stream * UINT64_C(0x9E3779B97F4A7C15)), stream = a->token_keys[t];
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    /* u / 2^32 >= p; the threshold is at most 2^32, which no u reaches */
+    const uint64_t threshold = (uint64_t)ceil(a->p * 4294967296.0);
+    const float rest = (float)(1 - a->p);
+    const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
+    for (int64_t i = 0; i < a->width; i += VL) {
+        float kept[VL];
+        for (int64_t j = 0; j < VL; j += 4) { /* four numbers a time: i is a multiple of 4 */
+            const uint64_t block = (uint64_t)(i + j) / 4;
+            const uint32_t counter[4] = {(uint32_t)block,
+                                         (uint32_t)(block >> 32) ^ ((uint32_t)STLORA_RNG_DROPOUT << 24),
+                                         (uint32_t)stream, (uint32_t)(stream >> 32)};
+            uint32_t u[4];
+            stlora_philox(counter, key, u);
+            for (int64_t l = 0; l < 4; l++) kept[j + l] = u[l] >= threshold ? 1.0f : 0.0f;
+        }
+        const int64_t n = a->width - i;
+        const vf x = vf_div(get(a->x.data, a->x.dtype, x0 + i, n), vf_set1(rest));
+        vf y = vf_select(vf_lt(vf_zero(), vf_load(kept)), x, vf_zero()); /* a dropped NaN is 0 */
+        if (a->accumulate) y = vf_add(get(a->y.data, a->y.dtype, y0 + i, n), y);
+        put(a->y.data, a->y.dtype, y0 + i, y, n);
+    }
+}
+
+static void cpu_dropout(const stlora_backend *table, const stlora_dropout_args *a)
+{
+    assert(a->p >= 0 && a->p < 1 && is_act(a->x.dtype) && is_act(a->y.dtype));
+    assert(a->x.cols == a->width && a->y.cols == a->width);
+    for_each_row(table, a->tokens, 4.0 * (double)a->width, dropout_row, a);
+}
+
+#endif

@@ -1,0 +1,199 @@
+/* simd_avx2.h: simd_portable.h's names on AVX2, FMA and F16C: eight lanes, fused multiply-add. */
+#ifndef STLORA_BACKEND_CPU_SIMD_AVX2_H
+#define STLORA_BACKEND_CPU_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+/* 6 x 2 accumulators, 2 vectors of weights and a broadcast fill 15 of the 16 registers. */
+enum { VL = 8, TILE_MR = 6, TILE_NV = 2 };
+
+typedef __m256 vf;
+typedef __m256i vu;
+typedef __m256 vm;
+
+/* All ones in the first n lanes. */
+static inline __m256i vu_first(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline vf vf_set1(float a)
+{
+    return _mm256_set1_ps(a);
+}
+static inline vf vf_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+static inline vf vf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+static inline vf vf_load_n(const float *p, int n)
+{
+    return _mm256_maskload_ps(p, vu_first(n));
+}
+static inline void vf_store(float *p, vf v)
+{
+    _mm256_storeu_ps(p, v);
+}
+static inline void vf_store_n(float *p, vf v, int n)
+{
+    _mm256_maskstore_ps(p, vu_first(n), v);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+static inline vf vf_sqrt(vf a)
+{
+    return _mm256_sqrt_ps(a);
+}
+
+static inline vu vu_bits(vf a)
+{
+    return _mm256_castps_si256(a);
+}
+static inline vf vf_bits(vu a)
+{
+    return _mm256_castsi256_ps(a);
+}
+static inline vu vu_set1(uint32_t a)
+{
+    return _mm256_set1_epi32((int)a);
+}
+static inline vu vu_add(vu a, vu b)
+{
+    return _mm256_add_epi32(a, b);
+}
+static inline vu vu_sub(vu a, vu b)
+{
+    return _mm256_sub_epi32(a, b);
+}
+#define vu_shl(a, bits) _mm256_slli_epi32((a), (bits))
+#define vu_sar(a, bits) _mm256_srai_epi32((a), (bits))
+
+static inline vm vf_lt(vf a, vf b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+static inline vf vf_select(vm m, vf a, vf b)
+{
+    return _mm256_blendv_ps(b, a, m);
+}
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+
+static inline float vf_sum(vf a)
+{
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+static inline float vf_maximum(vf a)
+{
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+/* The first n of eight 16-bit elements; there is no masked load of this width. */
+static inline __m128i load_halves_n(const void *p, int n)
+{
+    uint16_t h[8] = {0};
+    memcpy(h, p, 2 * (size_t)n);
+    return _mm_loadu_si128((const __m128i *)(const void *)h);
+}
+
+static inline vf vf_widen_bf16(__m128i h)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+static inline vf vf_load_bf16(const void *p)
+{
+    return vf_widen_bf16(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vf vf_load_bf16_n(const void *p, int n)
+{
+    return vf_widen_bf16(load_halves_n(p, n));
+}
+static inline __m128i vf_narrow_bf16(vf v)
+{
+    __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
+    __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    __m256i r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    r = _mm256_blendv_epi8(r, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+}
+static inline void vf_store_bf16(void *p, vf v)
+{
+    _mm_storeu_si128((__m128i *)p, vf_narrow_bf16(v));
+}
+static inline void vf_store_bf16_n(void *p, vf v, int n)
+{
+    uint16_t h[8];
+    _mm_storeu_si128((__m128i *)(void *)h, vf_narrow_bf16(v));
+    memcpy(p, h, 2 * (size_t)n);
+}
+static inline vf vf_load_f16(const void *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline vf vf_load_f16_n(const void *p, int n)
+{
+    return _mm256_cvtph_ps(load_halves_n(p, n));
+}
+
+static inline void vf_transpose(vf r[VL])
+{
+    __m256 t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+
+#endif

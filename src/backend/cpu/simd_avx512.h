@@ -1,0 +1,196 @@
+/* simd_avx512.h: simd_portable.h's names on AVX-512 F, BW, DQ and VL: sixteen lanes, fused multiply-add. */
+#ifndef STLORA_BACKEND_CPU_SIMD_AVX512_H
+#define STLORA_BACKEND_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+/* 6 x 4 accumulators, 4 vectors of weights and a broadcast fill 29 of the 32 registers. */
+enum { VL = 16, TILE_MR = 6, TILE_NV = 4 };
+
+typedef __m512 vf;
+typedef __m512i vu;
+typedef __mmask16 vm;
+
+static inline __mmask16 vm_first(int n)
+{
+    return (__mmask16)((1u << n) - 1u);
+}
+
+static inline vf vf_set1(float a)
+{
+    return _mm512_set1_ps(a);
+}
+static inline vf vf_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline vf vf_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(vm_first(n), p);
+}
+static inline void vf_store(float *p, vf v)
+{
+    _mm512_storeu_ps(p, v);
+}
+static inline void vf_store_n(float *p, vf v, int n)
+{
+    _mm512_mask_storeu_ps(p, vm_first(n), v);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+static inline vf vf_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
+
+static inline vu vu_bits(vf a)
+{
+    return _mm512_castps_si512(a);
+}
+static inline vf vf_bits(vu a)
+{
+    return _mm512_castsi512_ps(a);
+}
+static inline vu vu_set1(uint32_t a)
+{
+    return _mm512_set1_epi32((int)a);
+}
+static inline vu vu_add(vu a, vu b)
+{
+    return _mm512_add_epi32(a, b);
+}
+static inline vu vu_sub(vu a, vu b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+#define vu_shl(a, bits) _mm512_slli_epi32((a), (bits))
+#define vu_sar(a, bits) _mm512_srai_epi32((a), (bits))
+
+static inline vm vf_lt(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+static inline vf vf_select(vm m, vf a, vf b)
+{
+    return _mm512_mask_blend_ps(m, b, a);
+}
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline float vf_sum(vf a)
+{
+    __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+static inline float vf_maximum(vf a)
+{
+    __m256 h = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+static inline vf vf_widen_bf16(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+static inline vf vf_load_bf16(const void *p)
+{
+    return vf_widen_bf16(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline vf vf_load_bf16_n(const void *p, int n)
+{
+    return vf_widen_bf16(_mm256_maskz_loadu_epi16(vm_first(n), p));
+}
+/* To nearest even in integers: the processor's own conversion flushes denormals. */
+static inline __m256i vf_narrow_bf16(vf v)
+{
+    __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+    __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    __m512i r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+    __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(r, nan, high, _mm512_set1_epi32(0x40)));
+}
+static inline void vf_store_bf16(void *p, vf v)
+{
+    _mm256_storeu_si256((__m256i *)p, vf_narrow_bf16(v));
+}
+static inline void vf_store_bf16_n(void *p, vf v, int n)
+{
+    _mm256_mask_storeu_epi16(p, vm_first(n), vf_narrow_bf16(v));
+}
+static inline vf vf_load_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline vf vf_load_f16_n(const void *p, int n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(vm_first(n), p));
+}
+
+/* 16 x 16 lanes of 32 bits: pairs of rows, then of pairs, then quarters of registers. */
+static inline void vf_transpose(vf r[VL])
+{
+    __m512 t[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 8; i++) {
+        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+    }
+}
+
+#endif

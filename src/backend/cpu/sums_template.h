@@ -1,0 +1,233 @@
+/* sums_template.h: cross entropy, and what adds up over tokens or over a whole matrix: gradients of A and B, AdamW's pass, sums of
+ * squares. For the level whose simd_*.h came before. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
+#ifndef STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
+#define STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
+
+#include "backend/cpu/rows_template.h"
+
+/* ---- cross entropy: rows in parallel, the loss by one thread in ascending order ---- */
+
+typedef struct cross_entropy_run {
+    const stlora_cross_entropy_args *args;
+    int64_t row0;
+    double *logprobs; /* (rows of the run) */
+} cross_entropy_run;
+
+/* Lanes hold every VL-th logit's share; padded lanes hold -inf, whose share is 0. */
+static void cross_entropy_row(const void *context, int64_t row)
+{
+    const cross_entropy_run *run = context;
+    const stlora_cross_entropy_args *a = run->args;
+    const int64_t i = run->row0 + row, target = a->targets[i], whole = a->vocab / VL * VL;
+    const float *x = (const float *)a->logits.data + i * a->logits.ld;
+    assert(target >= 0 && target < a->vocab);
+    float end[VL];
+    for (int j = 0; j < VL; j++) end[j] = whole + j < a->vocab ? x[whole + j] : -INFINITY;
+    vf largest = vf_load(end);
+    for (int64_t v = 0; v < whole; v += VL) largest = vf_max(vf_load(x + v), largest);
+    float most = -INFINITY; /* passes NaN by: it comes back in the sum */
+    {
+        float lanes[VL];
+        vf_store(lanes, largest);
+        for (int j = 0; j < VL; j++)
+            if (lanes[j] > most) most = lanes[j];
+    }
+    vf sum[2] = {vf_exp(vf_sub(vf_load(end), vf_set1(most))), vf_zero()};
+    int64_t v = 0;
+    for (; v + 2 * VL <= whole; v += 2 * VL) {
+        sum[0] = vf_add(sum[0], vf_exp(vf_sub(vf_load(x + v), vf_set1(most))));
+        sum[1] = vf_add(sum[1], vf_exp(vf_sub(vf_load(x + v + VL), vf_set1(most))));
+    }
+    if (v < whole) sum[0] = vf_add(sum[0], vf_exp(vf_sub(vf_load(x + v), vf_set1(most))));
+    const double log_sum = log((double)vf_sum(vf_add(sum[0], sum[1])));
+    const double logprob = (double)x[target] - (double)most - log_sum;
+    run->logprobs[row] = logprob;
+    if (a->logprob) a->logprob[i] = (float)logprob;
+    if (!a->dlogits.data) return;
+
+    /* exp(x - most) / sum, then the target's own element; x[target] is read before dlogits, maybe x itself, is written */
+    const vf factor = vf_set1((float)(a->scale * exp(-log_sum)));
+    const float at_target = (float)(a->scale * expm1(logprob));
+    const int64_t d0 = i * a->dlogits.ld;
+    for (v = 0; v < a->vocab; v += VL) {
+        const int64_t n = a->vocab - v;
+        const vf e = vf_exp(vf_sub(get(x, STLORA_F32, v, n), vf_set1(most)));
+        put(a->dlogits.data, a->dlogits.dtype, d0 + v, vf_mul(e, factor), n);
+    }
+    stlora_store(a->dlogits.data, a->dlogits.dtype, d0 + target, (double)at_target);
+}
+
+static void cpu_cross_entropy(const stlora_backend *table, const stlora_cross_entropy_args *a)
+{
+    enum { RUN = 4096 };
+    assert(a->logits.dtype == STLORA_F32 && a->logits.cols == a->vocab && a->vocab > 0);
+    assert(!a->dlogits.data || (is_act(a->dlogits.dtype) && a->dlogits.cols == a->vocab));
+    cross_entropy_run run = {.args = a, .logprobs = stlora_cpu_block(table, 0)};
+    _Static_assert(RUN * sizeof(double) <= STLORA_CPU_BLOCK_BYTES, "a run's log probabilities fit in the scratch");
+    for (; run.row0 < a->rows; run.row0 += RUN) {
+        const int64_t rows = least(RUN, a->rows - run.row0);
+        for_each_row(table, rows, 1.5 * (double)a->vocab, cross_entropy_row, &run);
+        for (int64_t i = 0; a->loss && i < rows; i++) *a->loss -= run.logprobs[i];
+    }
+}
+
+/* ---- gradients of A and B: a task is a block of columns; tokens run in ascending order within it ---- */
+
+enum { GRAD_RANKS = 6, GRAD_VECTORS = TILE_NV, GRAD_COLUMNS = 128, GRAD_TOKENS = 256 };
+_Static_assert(TILE_MR >= 4, "the tile of gradients is as tall as that of products");
+
+typedef struct lowrank_grad_plan {
+    const stlora_backend *table;
+    const stlora_lowrank_grad_args *args;
+} lowrank_grad_plan;
+
+/* acc (mr, cols) += weights (tokens, mr)^T x (tokens, cols), one token after another: acc goes through memory between calls, which
+ * changes nothing. Full vectors only; x's last vector of a row through load_as_n. */
+ALWAYS_INLINE void lowrank_grad_tile(const int mr, float *acc, const float *weights, stlora_cmat x, int64_t t0,
+                                     int64_t tokens, int64_t column, int64_t n)
+{
+    vf g[GRAD_RANKS];
+    UNROLL for (int q = 0; q < mr; q++) g[q] = vf_load(acc + q * VL);
+    for (int64_t t = 0; t < tokens; t++) {
+        const vf v = get(x.data, x.dtype, (t0 + t) * x.ld + column, n);
+        UNROLL for (int q = 0; q < mr; q++) g[q] = vf_fma(vf_set1(weights[t * GRAD_RANKS + q]), v, g[q]);
+    }
+    UNROLL for (int q = 0; q < mr; q++) vf_store(acc + q * VL, g[q]);
+}
+
+static void lowrank_grad_work(const void *context, int64_t task, int thread)
+{
+    const lowrank_grad_plan *p = context;
+    const stlora_lowrank_grad_args *a = p->args;
+    const int64_t begin = task * GRAD_COLUMNS, end = least(a->width, begin + GRAD_COLUMNS);
+    float *weights = stlora_cpu_block(p->table, thread); /* (GRAD_TOKENS, GRAD_RANKS) */
+    for (int64_t q0 = 0; q0 < a->rank; q0 += GRAD_RANKS) {
+        const int mr = (int)least(GRAD_RANKS, a->rank - q0);
+        for (int64_t t0 = 0; t0 < a->tokens; t0 += GRAD_TOKENS) {
+            const int64_t tokens = least(GRAD_TOKENS, a->tokens - t0);
+            for (int64_t t = 0; t < tokens; t++) {
+                for (int q = 0; q < GRAD_RANKS; q++)
+                    weights[t * GRAD_RANKS + q] =
+                        q < mr ? (float)(a->scale * (double)a->h[(t0 + t) * a->rank + q0 + q]) : 0.0f;
+            }
+            for (int64_t i = begin; i < end; i += VL) {
+                const int64_t n = least(VL, end - i);
+                float acc[GRAD_RANKS * VL] = {0};
+                for (int q = 0; q < mr; q++) {
+                    for (int64_t l = 0; l < n; l++)
+                        acc[q * VL + l] = a->g[(q0 + q) * a->g_rank_stride + (i + l) * a->g_width_stride];
+                }
+                lowrank_grad_tile(GRAD_RANKS, acc, weights, a->x, t0, tokens, i, n);
+                for (int q = 0; q < mr; q++) {
+                    for (int64_t l = 0; l < n; l++)
+                        a->g[(q0 + q) * a->g_rank_stride + (i + l) * a->g_width_stride] = acc[q * VL + l];
+                }
+            }
+        }
+    }
+}
+
+static void cpu_lowrank_grad(const stlora_backend *table, const stlora_lowrank_grad_args *a)
+{
+    assert(is_act(a->x.dtype) && a->x.rows >= a->tokens && a->x.cols == a->width);
+    lowrank_grad_plan p = {table, a};
+    stlora_cpu_parallel(table, (a->width + GRAD_COLUMNS - 1) / GRAD_COLUMNS,
+                        (double)a->width * (double)a->rank * (0.05 * (double)a->tokens + 1), lowrank_grad_work, &p);
+}
+
+/* ---- sums of squares and AdamW: blocks and lanes as ref/adamw.c defines them ---- */
+
+enum { SUM_BLOCK = 65536, SUM_LANES = 16, SUM_RUN = 4096 };
+
+static void add_squares(double lanes[SUM_LANES], const float *x)
+{
+    for (int l = 0; l < SUM_LANES; l++) lanes[l] += (double)x[l] * (double)x[l];
+}
+
+static double sum_of_lanes(const double lanes[SUM_LANES])
+{
+    double sum = lanes[0];
+    for (int l = 1; l < SUM_LANES; l++) sum += lanes[l];
+    return sum;
+}
+
+/* A run of blocks: each block's sum is left in sums, added up by the caller in ascending order. */
+typedef struct adamw_run {
+    const stlora_adamw_args *args; /* NULL: sums of squares of x only */
+    const float *x;
+    int64_t block0, count;
+    double *sums;
+} adamw_run;
+
+typedef struct adamw_scalars {
+    vf grad_scale, shrink, decay, step_size, mix1, beta2, mix2, sqrt_bc2, eps;
+} adamw_scalars;
+
+/* VL elements at i; the roundings are ref/adamw.c's, one by one: no fused multiply-add. */
+ALWAYS_INLINE vf adamw_vector(const stlora_adamw_args *a, const adamw_scalars *s, int64_t i, int64_t n)
+{
+    vf p = get(a->p, STLORA_F32, i, n), g = get(a->g, STLORA_F32, i, n);
+    vf m = get(a->m, STLORA_F32, i, n), v = get(a->v, STLORA_F32, i, n);
+    if (a->grad_scale != 1) g = vf_mul(g, s->grad_scale);
+    if (a->shrink != 1) p = vf_mul(p, s->shrink);
+    if (a->decay != 1) p = vf_mul(p, s->decay);
+    m = vf_add(m, vf_mul(s->mix1, vf_sub(g, m)));
+    v = vf_add(vf_mul(s->beta2, v), vf_mul(vf_mul(s->mix2, g), g));
+    const vf d = vf_add(vf_div(vf_sqrt(v), s->sqrt_bc2), s->eps);
+    p = vf_sub(p, vf_mul(s->step_size, vf_div(m, d)));
+    put(a->p, STLORA_F32, i, p, n);
+    put(a->m, STLORA_F32, i, m, n);
+    put(a->v, STLORA_F32, i, v, n);
+    return p;
+}
+
+static void adamw_work(const void *context, int64_t task, int thread)
+{
+    const adamw_run *r = context;
+    const stlora_adamw_args *a = r->args;
+    const int64_t begin = (r->block0 + task) * SUM_BLOCK, end = least(r->count, begin + SUM_BLOCK);
+    adamw_scalars s = {0};
+    (void)thread;
+    if (a)
+        s = (adamw_scalars){vf_set1((float)a->grad_scale), vf_set1((float)a->shrink), vf_set1((float)a->decay),
+                            vf_set1((float)a->step_size), vf_set1((float)(1 - a->beta1)), vf_set1((float)a->beta2),
+                            vf_set1((float)(1 - a->beta2)), vf_set1((float)a->sqrt_bc2), vf_set1((float)a->eps)};
+    double lanes[SUM_LANES] = {0};
+    for (int64_t i = begin; i < end; i += SUM_LANES) {
+        const int64_t n = least(SUM_LANES, end - i);
+        if (a) {
+            for (int64_t j = 0; j < n; j += VL) (void)adamw_vector(a, &s, i + j, n - j);
+        }
+        if (n == SUM_LANES) {
+            add_squares(lanes, r->x + i);
+        } else {
+            for (int64_t l = 0; l < n; l++) lanes[l] += (double)r->x[i + l] * (double)r->x[i + l];
+        }
+    }
+    r->sums[task] = sum_of_lanes(lanes);
+}
+
+static double adamw_blocks(const stlora_backend *table, const stlora_adamw_args *a, const float *x, int64_t count)
+{
+    adamw_run r = {.args = a, .x = x, .count = count, .sums = stlora_cpu_block(table, 0)};
+    const int64_t blocks = (count + SUM_BLOCK - 1) / SUM_BLOCK;
+    double sum = 0;
+    for (; r.block0 < blocks; r.block0 += SUM_RUN) {
+        const int64_t run = least(SUM_RUN, blocks - r.block0);
+        stlora_cpu_parallel(table, run, (double)run * SUM_BLOCK * (a ? 1.0 : 0.2), adamw_work, &r);
+        for (int64_t i = 0; i < run; i++) sum += r.sums[i];
+    }
+    return sum;
+}
+
+static void cpu_adamw(const stlora_backend *table, const stlora_adamw_args *a)
+{
+    *a->sum_squares = adamw_blocks(table, a, a->p, a->count);
+}
+
+static double cpu_sum_squares(const stlora_backend *table, const float *x, int64_t count)
+{
+    return adamw_blocks(table, NULL, x, count);
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* vmath_template.h: exp on vectors, and what activations make of it, for the level whose simd_*.h came before.
+ * Test: tests/backend/test_cpu_product.c (bound 2 ulp). */
+#ifndef STLORA_BACKEND_CPU_VMATH_TEMPLATE_H
+#define STLORA_BACKEND_CPU_VMATH_TEMPLATE_H
+
+#include "backend/cpu/tile_template.h"
+
+/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; exp(r) = 1 + r + r^2 g(r), g interpolated at the five Chebyshev
+ * nodes of that interval (relative error 1e-8), in Horner's form. n is read from the low bits of x/ln 2 + 1.5*2^23, where floats are integers. 2^n is applied in two
+ * halves, since n itself may lie outside a float's exponents: so denormal results are there, and overflow is infinity.
+ * -inf -> 0, inf -> inf, NaN -> NaN. */
+ALWAYS_INLINE vf vf_exp(vf x)
+{
+    const vf magic = vf_set1(0x1.8p23f);
+    x = vf_min(vf_set1(89.0f), vf_max(vf_set1(-104.0f), x)); /* a NaN is the second operand and stays */
+    const vf shifted = vf_fma(x, vf_set1(0x1.715476p+0f), magic);
+    const vf n = vf_sub(shifted, magic);
+    /* ln 2 in two parts, the first with zeros at its end: n times it is exact */
+    vf r = vf_fnma(n, vf_set1(0x1.62e4p-1f), x);
+    r = vf_fnma(n, vf_set1(0x1.7f7d1cp-20f), r);
+    vf p = vf_set1(0x1.6d10fcp-10f);
+    p = vf_fma(p, r, vf_set1(0x1.120b62p-7f));
+    p = vf_fma(p, r, vf_set1(0x1.55551ap-5f));
+    p = vf_fma(p, r, vf_set1(0x1.5554dep-3f));
+    p = vf_fma(p, r, vf_set1(0.5f));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    const vu whole = vu_sub(vu_bits(shifted), vu_bits(magic));
+    const vu half = vu_sar(whole, 1), rest = vu_sub(whole, half), one = vu_set1(127);
+    const vf scale = vf_bits(vu_shl(vu_add(half, one), 23));
+    return vf_mul(vf_mul(p, scale), vf_bits(vu_shl(vu_add(rest, one), 23)));
+}
+
+/* 1 / (1 + exp(-x)) */
+ALWAYS_INLINE vf vf_sigmoid(vf x)
+{
+    const vf one = vf_set1(1.0f);
+    return vf_div(one, vf_add(one, vf_exp(vf_sub(vf_zero(), x))));
+}
+
+#endif
