@@ -40,7 +40,22 @@ foreach(source IN LISTS example_sources)
   target_link_libraries(${name} PRIVATE stlora_flags stlora)
 endforeach()
 
+# The man page is what the command says about itself.
+set(man_page ${CMAKE_BINARY_DIR}/stable-lora.1)
+add_custom_command(OUTPUT ${man_page}
+  COMMAND stable-lora help --man > ${man_page} DEPENDS stable-lora VERBATIM)
+add_custom_target(man_page ALL DEPENDS ${man_page})
+
+option(STLORA_BENCH "Build the benches (needs OpenBLAS as a yardstick)" OFF)
+if(STLORA_BENCH)
+  include(cmake/bench.cmake)
+endif()
+
 include(GNUInstallDirs)
+file(RELATIVE_PATH up_to_prefix /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
+configure_file(cmake/stlora.pc.in ${CMAKE_BINARY_DIR}/stlora.pc @ONLY)
 install(TARGETS stable-lora stlora stlora_shared
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/stlora DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${man_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${CMAKE_BINARY_DIR}/stlora.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

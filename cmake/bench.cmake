@@ -1,0 +1,13 @@
+# Every bench/bench_<name>.c is one program that prints CSV; it may see the rooms, and OpenBLAS to compare with.
+find_library(OPENBLAS_LIBRARY openblas)
+file(GLOB bench_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/bench_*.c)
+foreach(source IN LISTS bench_sources)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+  target_link_libraries(${name} PRIVATE stlora_train)
+  if(OPENBLAS_LIBRARY)
+    target_link_libraries(${name} PRIVATE ${OPENBLAS_LIBRARY})
+    target_compile_definitions(${name} PRIVATE STLORA_HAVE_OPENBLAS)
+  endif()
+endforeach()
