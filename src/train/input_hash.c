@@ -1,0 +1,72 @@
+/* input_hash.c: fingerprints of a run's inputs for run.json. XXH3 reads a checkpoint at the speed of memory. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/atomic_file.h"
+#include "base/file_map.h"
+#include "base/memory.h"
+#include "train/run_dir.h"
+
+stlora_status stlora_hash_file(const char *path, char out[33], stlora_error *err)
+{
+    stlora_file_map map;
+    STLORA_TRY(stlora_file_map_open(&map, path, err));
+    XXH128_hash_t hash = XXH3_128bits(map.size ? (const void *)map.bytes : "", map.size);
+    (void)snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    stlora_file_map_close(&map);
+    return STLORA_OK;
+}
+
+static stlora_status add_file(json_t *object, const char *path, stlora_error *err)
+{
+    char digits[33], value[64];
+    STLORA_TRY(stlora_hash_file(path, digits, err));
+    (void)snprintf(value, sizeof value, "xxh3-128:%s", digits);
+    if (json_object_set_new_nocheck(object, path, json_string(value)) != 0)
+        return stlora_fail(err, STLORA_E_NOMEM, "no memory for the fingerprints of the inputs");
+    return STLORA_OK;
+}
+
+static int is_input(const struct dirent *entry)
+{
+    const char *name = entry->d_name, *dot = strrchr(name, '.');
+    return name[0] != '.' && dot && (strcmp(dot, ".safetensors") == 0 || strcmp(name, "config.json") == 0 ||
+                      strcmp(name, "tokenizer.json") == 0 || strcmp(name, "adapter_config.json") == 0);
+}
+
+/* The files of a model or adapter directory that decide the result, by name. */
+static stlora_status add_dir(json_t *object, const char *dir, stlora_error *err)
+{
+    struct dirent **entries;
+    int count = scandir(dir, &entries, is_input, alphasort);
+    stlora_status status = STLORA_OK;
+    if (count < 0) return stlora_fail(err, STLORA_E_IO, "%s: cannot be read", dir);
+    for (int i = 0; i < count; i++) {
+        char *path = NULL;
+        if (status == STLORA_OK) status = stlora_path_join(&path, dir, entries[i]->d_name, err);
+        if (status == STLORA_OK) status = add_file(object, path, err);
+        stlora_free(path);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+stlora_status stlora_hash_inputs(json_t **out, const char *model_dir, const char *adapter_dir, const char *const *data,
+                                 size_t data_count, stlora_error *err)
+{
+    json_t *object = json_object();
+    stlora_status status = object ? STLORA_OK : stlora_fail(err, STLORA_E_NOMEM, "no memory for the fingerprints of the inputs");
+    if (status == STLORA_OK && model_dir) status = add_dir(object, model_dir, err);
+    if (status == STLORA_OK && adapter_dir) status = add_dir(object, adapter_dir, err);
+    for (size_t i = 0; status == STLORA_OK && i < data_count; i++) status = add_file(object, data[i], err);
+    if (status != STLORA_OK) {
+        json_decref(object);
+        return status;
+    }
+    *out = object;
+    return STLORA_OK;
+}

@@ -1,0 +1,478 @@
+/* trainer.c: a run from its parameters to its adapter. Creation opens, reads and plans, and writes nothing; the run takes the planned
+ * memory, makes the directory and walks the steps. Invariant: everything a step depends on is in the parameters, the inputs and the
+ * checkpoint, so that a resumed run equals an uninterrupted one bit for bit (tests/cli/test_resume.py).
+ */
+#include "stlora/train.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/atomic_file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "data/pack.h"
+#include "data/sampler.h"
+#include "stlora/version.h"
+#include "train/checkpoint.h"
+#include "train/configs.h"
+#include "train/evaluate.h"
+#include "train/plan.h"
+#include "train/run_dir.h"
+#include "train/session.h"
+
+enum { SKIPS_IN_A_ROW = 10 };
+
+struct stlora_trainer {
+    stlora_train_config config; /* numbers only; its strings belong to the caller's params and are not used after creation */
+    stlora_train_callbacks callbacks;
+    char *output_dir;
+    char *checkpoint; /* to resume from, or NULL */
+    json_t *params, *inputs;
+    stlora_session session;
+    stlora_examples *examples, *held_out;
+    stlora_sampler *sampler;
+    stlora_pass_shape shape;
+    stlora_plan plan;
+    int64_t budget, warmup;
+    stlora_lr_scheduler scheduler;
+    /* while running */
+    stlora_optimizer *optimizer;
+    stlora_pair_grad *grads;
+    stlora_pass *pass;
+    stlora_pack pack;
+    uint32_t *chosen;
+    stlora_metrics_file metrics;
+    stlora_run_state state;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- creation ---- */
+
+static stlora_status check_flags(const stlora_params *params, const stlora_train_config *c, stlora_error *err)
+{
+    if (!c->model) return stlora_fail(err, STLORA_E_USAGE, "--model: wanted a model directory, found none");
+    if (c->data.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--data: wanted a file of rows, found none");
+    if (stlora_params_given(params, "warmup_steps") && stlora_params_given(params, "warmup_ratio") && c->warmup_steps > 0 && c->warmup_ratio > 0)
+        return stlora_fail(err, STLORA_E_USAGE, "--warmup-steps and --warmup-ratio contradict each other; give one of them");
+    if (c->max_steps > 0 && c->num_train_epochs > 1)
+        return stlora_fail(err, STLORA_E_USAGE, "--max-steps and --num-train-epochs contradict each other; give one of them");
+    return STLORA_OK;
+}
+
+/* A flag that contradicts the adapter a run starts from. */
+static stlora_status check_adapter_flags(const stlora_params *params, const stlora_train_config *c, const stlora_peft_config *peft,
+                                         stlora_error *err)
+{
+    const struct {
+        const char *name;
+        double flag, adapter;
+    } checks[] = {{"r", (double)c->r, (double)peft->r},
+                  {"lora_alpha", c->lora_alpha, peft->lora_alpha},
+                  {"use_rslora", c->use_rslora, peft->use_rslora}};
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
+        if (stlora_params_given(params, checks[i].name) && fabs(checks[i].flag - checks[i].adapter) > 0)
+            return stlora_fail(err, STLORA_E_USAGE, "--adapter: \"%s\" is %g in %s/adapter_config.json and %g among the flags", checks[i].name,
+                               checks[i].adapter, c->adapter, checks[i].flag);
+    return STLORA_OK;
+}
+
+/* Do --target-modules and the adapter mean the same maps? */
+static stlora_status check_adapter_targets(const stlora_train_config *c, const stlora_lora *lora, stlora_error *err)
+{
+    stlora_peft_config asked = {0};
+    bool *chosen;
+    STLORA_TRY(stlora_alloc(&chosen, lora->model->linear_count, sizeof *chosen, "targets", err));
+    stlora_status status = stlora_targets_parse(&asked, c->target_modules, err);
+    if (status == STLORA_OK) status = stlora_targets_match(lora->model, &asked, chosen, err);
+    for (size_t id = 0; status == STLORA_OK && id < lora->model->linear_count; id++)
+        if (chosen[id] != (lora->of[id] != NULL))
+            status = stlora_fail(err, STLORA_E_USAGE, "--adapter: %s %s the adapter, against --target-modules %s",
+                                 stlora_transformer_linear(lora->model, id)->name, lora->of[id] ? "is in" : "is not in", c->target_modules);
+    stlora_peft_config_free(&asked);
+    stlora_free(chosen);
+    return status;
+}
+
+static stlora_status open_adapter(stlora_trainer *t, const stlora_params *params, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    stlora_session *s = &t->session;
+    if (s->lora) {
+        /* The file may say how it was trained; this run's dropout is what its flags say, where they say something. */
+        STLORA_TRY(check_adapter_flags(params, c, &s->lora->config, err));
+        if (stlora_params_given(params, "target_modules")) STLORA_TRY(check_adapter_targets(c, s->lora, err));
+        if (stlora_params_given(params, "lora_dropout")) s->lora->config.lora_dropout = c->lora_dropout;
+        return STLORA_OK;
+    }
+    stlora_peft_config peft = {.r = c->r, .lora_alpha = c->lora_alpha, .lora_dropout = c->lora_dropout, .use_rslora = c->use_rslora};
+    stlora_status status = stlora_targets_parse(&peft, c->target_modules, err);
+    if (status == STLORA_OK) status = stlora_strdup_n(&peft.base_model, c->model, strlen(c->model), err);
+    if (status == STLORA_OK) status = stlora_lora_create(&s->lora, s->model, &peft, (uint64_t)c->seed, true, err);
+    stlora_peft_config_free(&peft);
+    return status;
+}
+
+/* Where to go on from: NULL when "latest" finds nothing yet, so that one command line serves the first start and every restart. */
+static stlora_status find_checkpoint(stlora_trainer *t, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    if (!c->resume_from_checkpoint) return STLORA_OK;
+    if (strcmp(c->resume_from_checkpoint, "latest") != 0) {
+        if (!stlora_path_is_dir(c->resume_from_checkpoint))
+            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s is no directory", c->resume_from_checkpoint);
+        return stlora_strdup_n(&t->checkpoint, c->resume_from_checkpoint, strlen(c->resume_from_checkpoint), err);
+    }
+    if (!c->output_dir) return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint latest needs --output-dir");
+    STLORA_TRY(stlora_run_dir_latest(c->output_dir, &t->checkpoint, err));
+    if (!t->checkpoint)
+        stlora_log(&t->callbacks.log, STLORA_LOG_INFO, "no checkpoint in %s yet: starting from the beginning", c->output_dir);
+    return STLORA_OK;
+}
+
+static stlora_status make_sampler(stlora_trainer *t, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    stlora_sampler_options options = {.count = stlora_examples_count(t->examples), .batch_size = (size_t)c->batch_size,
+                                      .shuffle = c->shuffle, .seed = (uint64_t)c->seed, .wrap = c->max_steps > 0};
+    STLORA_TRY(stlora_sampler_create(&t->sampler, &options, err));
+    t->plan.steps = c->max_steps > 0 ? c->max_steps : stlora_sampler_steps(t->sampler, c->num_train_epochs);
+    t->warmup = c->warmup_steps > 0 ? c->warmup_steps : (int64_t)ceil(c->warmup_ratio * (double)t->plan.steps);
+    if (t->warmup > t->plan.steps)
+        return stlora_fail(err, STLORA_E_USAGE, "--warmup-steps: %lld are more than the run's %lld steps", (long long)t->warmup, (long long)t->plan.steps);
+    return STLORA_OK;
+}
+
+static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    const stlora_session *s = &t->session;
+    const stlora_example_counts *counts = stlora_examples_counts(t->examples);
+    stlora_plan *p = &t->plan;
+    int64_t bound, *lengths;
+    size_t rows = stlora_examples_count(t->examples);
+
+    p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
+    p->bytes_gradients = p->bytes_adapter;
+    p->bytes_optimizer = 2 * p->bytes_adapter;
+    p->bytes_data = (int64_t)stlora_examples_bytes(t->examples) + (t->held_out ? (int64_t)stlora_examples_bytes(t->held_out) : 0);
+    size_t scratch = stlora_backend_scratch_bytes(s->backend);
+    size_t fixed = (size_t)(p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_data) + scratch;
+    STLORA_TRY(stlora_batch_tokens_bound(t->examples, c->batch_size, &bound, err));
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, counts->longest, bound, c->batch_size, fixed, t->budget, &t->shape, err));
+
+    stlora_pass_bytes bytes;
+    stlora_pass_measure(s->model, s->lora, &t->shape, &bytes);
+    p->rows = counts->rows;
+    p->rows_dropped = counts->dropped;
+    p->rows_cut = counts->cut;
+    p->rows_prompt_no_prefix = counts->prompt_no_prefix;
+    p->row_kind = stlora_row_kind_name(kind);
+    p->tokens_per_epoch = counts->tokens;
+    p->supervised_per_epoch = counts->supervised;
+    p->longest_row = counts->longest;
+    p->batch_size = c->batch_size;
+    p->micro_batch_tokens = t->shape.max_tokens;
+    p->pairs = (int64_t)s->lora->count;
+    p->trainable_parameters = (int64_t)s->lora->elements;
+    p->base_parameters = s->model->parameters;
+    p->precision = s->act == STLORA_BF16 ? "bf16" : "fp32";
+    p->backend = s->backend->name;
+    p->threads = s->backend->threads;
+    p->layers = s->model->config.layers;
+    p->layers_recomputed = t->shape.layers_recomputed;
+    int64_t lowest = stlora_transformer_linear(s->model, s->lora->lowest)->layer;
+    p->lowest_adapted_layer = lowest < 0 ? p->layers : lowest;
+    p->bytes_mapped = (int64_t)stlora_safetensors_bytes(s->model->files);
+    p->bytes_activations = (int64_t)bytes.activations;
+    p->bytes_workspace = (int64_t)(bytes.workspace + scratch);
+    p->bytes_logits = (int64_t)bytes.logits;
+    p->bytes_total = p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_activations + p->bytes_workspace + p->bytes_logits + p->bytes_data;
+
+    STLORA_TRY(stlora_alloc(&lengths, rows, sizeof *lengths, "row lengths", err));
+    for (size_t i = 0; i < rows; i++) lengths[i] = stlora_examples_at(t->examples, i).length;
+    double all = stlora_pass_flops(s->model, s->lora, lengths, (int64_t)rows, counts->supervised, true);
+    stlora_free(lengths);
+    double rows_per_step = (double)c->batch_size < (double)rows || c->max_steps > 0 ? (double)c->batch_size : (double)rows;
+    p->flops_per_step = all / (double)rows * rows_per_step;
+    double rate;
+    STLORA_TRY(stlora_plan_rate(s, &rate, err));
+    p->seconds_estimate = p->flops_per_step * (double)p->steps / rate;
+    return STLORA_OK;
+}
+
+/* What run.json keeps of the parameters: resolved, and without what belongs to this start alone. */
+static stlora_status keep_params(stlora_trainer *t, const stlora_params *params, stlora_error *err)
+{
+    const stlora_peft_config *peft = &t->session.lora->config;
+    t->params = stlora_params_json(params);
+    if (!t->params || json_object_set_new(t->params, "resume_from_checkpoint", json_null()) != 0 ||
+        json_object_set_new(t->params, "precision", json_string(t->plan.precision)) != 0)
+        return stlora_fail(err, STLORA_E_NOMEM, "no memory for the parameters");
+    if (t->config.adapter) { /* the adapter's words are the run's */
+        (void)json_object_set_new(t->params, "r", json_integer(peft->r));
+        (void)json_object_set_new(t->params, "lora_alpha", json_real(peft->lora_alpha));
+        (void)json_object_set_new(t->params, "lora_dropout", json_real(peft->lora_dropout));
+        (void)json_object_set_new(t->params, "use_rslora", json_boolean(peft->use_rslora));
+    }
+    return stlora_hash_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items, t->config.data.count, err);
+}
+
+static stlora_status create(stlora_trainer *t, const stlora_params *params, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    stlora_row_kind kind;
+    STLORA_TRY(check_flags(params, c, err));
+    t->budget = stlora_memory_free();
+    if (c->max_memory) STLORA_TRY(stlora_memory_parse(c->max_memory, &t->budget, err));
+    if (c->output_dir) {
+        STLORA_TRY(stlora_run_dir_check(c->output_dir, c->resume_from_checkpoint != NULL, err));
+        STLORA_TRY(stlora_strdup_n(&t->output_dir, c->output_dir, strlen(c->output_dir), err));
+    }
+    STLORA_TRY(find_checkpoint(t, err));
+    STLORA_TRY(stlora_session_open(&t->session, c->model, c->adapter, c->precision, (int)c->threads, true, err));
+    STLORA_TRY(open_adapter(t, params, err));
+    STLORA_TRY(stlora_session_examples(&t->session, c->data, c->max_length, c->completion_only_loss, &t->examples, &kind, err));
+    if (c->eval_data.count)
+        STLORA_TRY(stlora_session_examples(&t->session, c->eval_data, c->max_length, c->completion_only_loss, &t->held_out, NULL, err));
+    t->scheduler = strcmp(c->lr_scheduler_type, "cosine") == 0     ? STLORA_LR_COSINE
+                   : strcmp(c->lr_scheduler_type, "constant") == 0 ? STLORA_LR_CONSTANT
+                                                                   : STLORA_LR_LINEAR;
+    STLORA_TRY(make_sampler(t, err));
+    STLORA_TRY(make_plan(t, kind, err));
+    return keep_params(t, params, err);
+}
+
+stlora_status stlora_trainer_create(stlora_trainer **out, const stlora_params *params, const stlora_train_callbacks *callbacks,
+                                    stlora_error *err)
+{
+    stlora_trainer *t;
+    STLORA_TRY(stlora_alloc(&t, 1, sizeof *t, "trainer", err));
+    memcpy(&t->config, stlora_params_values(params, "train"), sizeof t->config);
+    if (callbacks) t->callbacks = *callbacks;
+    t->metrics.fd = -1;
+    stlora_status status = create(t, params, err);
+    if (status != STLORA_OK) {
+        stlora_trainer_free(t);
+        return status;
+    }
+    *out = t;
+    return STLORA_OK;
+}
+
+void stlora_trainer_plan(const stlora_trainer *trainer, stlora_plan *out)
+{
+    *out = trainer->plan;
+}
+
+void stlora_trainer_free(stlora_trainer *t)
+{
+    if (!t) return;
+    stlora_metrics_close(&t->metrics);
+    stlora_free(t->chosen);
+    stlora_pack_free(&t->pack);
+    stlora_pass_free(t->pass);
+    stlora_free(t->grads);
+    stlora_optimizer_free(t->optimizer);
+    stlora_sampler_free(t->sampler);
+    stlora_examples_free(t->examples);
+    stlora_examples_free(t->held_out);
+    stlora_session_close(&t->session);
+    json_decref(t->params);
+    json_decref(t->inputs);
+    stlora_free(t->checkpoint);
+    stlora_free(t->output_dir);
+    stlora_free(t);
+}
+
+/* ---- the run ---- */
+
+static stlora_status take_optimizer(stlora_trainer *t, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    const stlora_lora *lora = t->session.lora;
+    stlora_optimizer_config config;
+    stlora_pair *pairs;
+    stlora_optimizer_config_init(&config);
+    config.shrink_ratio = c->shrink_ratio;
+    config.weight_decay = c->weight_decay;
+    config.beta1 = c->adam_beta1;
+    config.beta2 = c->adam_beta2;
+    config.eps = c->adam_epsilon;
+    config.max_grad_norm = c->max_grad_norm;
+    config.threads = (int)c->threads;
+    STLORA_TRY(stlora_alloc(&t->grads, lora->count, sizeof *t->grads, "gradients", err));
+    STLORA_TRY(stlora_alloc(&pairs, lora->count, sizeof *pairs, "pairs", err));
+    for (size_t i = 0; i < lora->count; i++) {
+        const stlora_lora_map *map = &lora->maps[i];
+        pairs[i] = (stlora_pair){map->linear->name, map->linear->n, map->linear->m, map->r, map->a, map->b};
+        t->grads[i] = (stlora_pair_grad){map->ga, map->gb};
+    }
+    stlora_status status = stlora_optimizer_create(&t->optimizer, &config, pairs, lora->count, err);
+    stlora_free(pairs);
+    return status;
+}
+
+static stlora_status take_memory(stlora_trainer *t, stlora_error *err)
+{
+    STLORA_TRY(stlora_pass_create(&t->pass, t->session.model, t->session.lora, t->session.backend, &t->shape, err));
+    STLORA_TRY(stlora_pack_create(&t->pack, t->shape.max_tokens, t->shape.max_segments, err));
+    STLORA_TRY(stlora_alloc(&t->chosen, (size_t)t->config.batch_size, sizeof *t->chosen, "a batch", err));
+    return take_optimizer(t, err);
+}
+
+static stlora_status write_run_json(const stlora_trainer *t, stlora_error *err)
+{
+    char *path;
+    json_t *value = json_pack("{s:s, s:O, s:O, s:{s:s, s:i, s:I, s:I}}", "stable_lora_version", STLORA_VERSION, "params", t->params, "inputs",
+                              t->inputs, "machine", "backend", t->plan.backend, "threads", t->plan.threads, "micro_batch_tokens",
+                              (json_int_t)t->plan.micro_batch_tokens, "layers_recomputed", (json_int_t)t->plan.layers_recomputed);
+    if (!value) return stlora_fail(err, STLORA_E_NOMEM, "no memory for run.json");
+    stlora_status status = stlora_path_join(&path, t->output_dir, "run.json", err);
+    if (status == STLORA_OK) {
+        status = stlora_json_save(value, path, err);
+        stlora_free(path);
+    }
+    json_decref(value);
+    return status;
+}
+
+static stlora_status evaluate(stlora_trainer *t, int64_t step, stlora_error *err)
+{
+    stlora_eval_metrics metrics = {.step = step};
+    if (!t->held_out) return STLORA_OK;
+    STLORA_TRY(stlora_evaluate(&t->session, t->held_out, t->budget, NULL, &metrics, err));
+    STLORA_TRY(stlora_metrics_eval(&t->metrics, &metrics, err));
+    if (t->callbacks.on_eval) t->callbacks.on_eval(t->callbacks.context, &metrics);
+    return STLORA_OK;
+}
+
+static stlora_status save_checkpoint(stlora_trainer *t, stlora_error *err)
+{
+    STLORA_TRY(stlora_checkpoint_save(t->output_dir, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
+    STLORA_TRY(stlora_stability_save(t->output_dir, t->optimizer, err));
+    return stlora_run_dir_prune(t->output_dir, t->config.save_total_limit, err);
+}
+
+/* Forward and backward over the rows of step `step` (from 1), in as many micro-batches as the plan's memory asks. */
+static void gradients(stlora_trainer *t, size_t count, stlora_step_metrics *m)
+{
+    stlora_lora *lora = t->session.lora;
+    double loss = 0;
+    m->tokens = m->supervised_tokens = 0;
+    for (size_t k = 0; k < count; k++) {
+        stlora_example example = stlora_examples_at(t->examples, t->chosen[k]);
+        m->tokens += example.length;
+        m->supervised_tokens += example.supervised;
+    }
+    memset(lora->grads, 0, lora->elements * sizeof(float));
+    for (size_t from = 0; from < count;) {
+        from += stlora_pack_fill(&t->pack, t->examples, t->chosen, count, from);
+        stlora_pass_batch batch = stlora_pass_view(&t->pack);
+        stlora_pass_grad(t->pass, &batch, 1.0 / (double)m->supervised_tokens, (uint64_t)t->config.seed, m->step, &loss);
+    }
+    m->loss = loss / (double)m->supervised_tokens;
+}
+
+static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_error *err)
+{
+    size_t count;
+    stlora_step_info info = {0};
+    double start = now();
+    *m = (stlora_step_metrics){.step = t->state.step + 1, .total_steps = t->plan.steps, .pairs = t->plan.pairs};
+    stlora_sampler_batch(t->sampler, t->state.step, t->chosen, &count, &m->epoch);
+    gradients(t, count, m);
+    m->learning_rate = stlora_learning_rate_at(t->scheduler, t->config.learning_rate, m->step, m->total_steps, t->warmup);
+    stlora_error why = {0};
+    stlora_status status = stlora_optimizer_step(t->optimizer, m->learning_rate, t->grads, &info, &why);
+    if (status == STLORA_E_NONFINITE) {
+        m->skipped = true;
+        info.grad_norm = NAN;
+        for (size_t i = 0; i < stlora_optimizer_count(t->optimizer); i++) {
+            stlora_pair_state pair;
+            stlora_optimizer_pair(t->optimizer, i, &pair);
+            info.pairs_shrinking += pair.armed;
+        }
+        stlora_log(&t->callbacks.log, STLORA_LOG_WARNING, "step %lld skipped, nothing was changed: %s", (long long)m->step, why.text);
+    } else if (status != STLORA_OK) {
+        return stlora_fail(err, status, "%s", why.text);
+    }
+    m->grad_norm = info.grad_norm;
+    m->pairs_shrinking = info.pairs_shrinking;
+    m->seconds = now() - start;
+    m->tokens_per_second = (double)m->tokens / (m->seconds > 0 ? m->seconds : 1e-9);
+
+    t->state.step = m->step;
+    t->state.tokens += m->tokens;
+    t->state.seconds += m->seconds;
+    if (isfinite(m->loss)) t->state.loss_sum += m->loss;
+    t->state.skipped_in_a_row = m->skipped ? t->state.skipped_in_a_row + 1 : 0;
+    m->seconds_left = t->state.seconds / (double)t->state.step * (double)(t->plan.steps - t->state.step);
+    STLORA_TRY(stlora_metrics_step(&t->metrics, m, err));
+    if (t->callbacks.on_step) t->callbacks.on_step(t->callbacks.context, m);
+    if (t->state.skipped_in_a_row >= SKIPS_IN_A_ROW)
+        return stlora_fail(err, STLORA_E_NONFINITE, "stopped after step %lld: %d steps in a row had gradients that are not finite; the last one: %s",
+                           (long long)m->step, SKIPS_IN_A_ROW, why.text);
+    return STLORA_OK;
+}
+
+static stlora_status walk(stlora_trainer *t, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    stlora_step_metrics m;
+    if (t->state.step == 0) STLORA_TRY(evaluate(t, 0, err));
+    while (t->state.step < t->plan.steps) {
+        STLORA_TRY(one_step(t, &m, err));
+        bool last = m.step == t->plan.steps;
+        if (last || (c->eval_steps > 0 && m.step % c->eval_steps == 0)) STLORA_TRY(evaluate(t, m.step, err));
+        bool stop = t->callbacks.stop && *t->callbacks.stop && !last;
+        if (stop || (!last && c->save_steps > 0 && m.step % c->save_steps == 0)) STLORA_TRY(save_checkpoint(t, err));
+        if (stop)
+            return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped after step %lld of %lld; go on with --resume-from-checkpoint latest",
+                               (long long)m.step, (long long)t->plan.steps);
+    }
+    STLORA_TRY(stlora_stability_save(t->output_dir, t->optimizer, err));
+    return stlora_lora_save(t->session.lora, t->output_dir, err);
+}
+
+static int64_t peak_memory(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+stlora_status stlora_trainer_run(stlora_trainer *t, stlora_train_result *out, stlora_error *err)
+{
+    if (!t->output_dir) return stlora_fail(err, STLORA_E_USAGE, "--output-dir: wanted a run directory, found none");
+    if (t->optimizer) return stlora_fail(err, STLORA_E_USAGE, "a trainer runs once");
+    STLORA_TRY(take_memory(t, err));
+    if (t->checkpoint) {
+        STLORA_TRY(stlora_checkpoint_load(t->checkpoint, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
+        if (t->state.total_steps != t->plan.steps)
+            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s belongs to a run of %lld steps, this one has %lld", t->checkpoint,
+                               (long long)t->state.total_steps, (long long)t->plan.steps);
+    }
+    t->state.total_steps = t->plan.steps;
+    STLORA_TRY(stlora_run_dir_make(t->output_dir, err));
+    STLORA_TRY(write_run_json(t, err));
+    STLORA_TRY(stlora_metrics_open(&t->metrics, t->output_dir, t->checkpoint ? t->state.step : -1, err));
+    stlora_status status = walk(t, err);
+    if (status != STLORA_OK && status != STLORA_E_INTERRUPTED) return status;
+    *out = (stlora_train_result){
+        .steps = t->state.step,
+        .train_loss = t->state.step ? t->state.loss_sum / (double)t->state.step : 0,
+        .tokens = t->state.tokens,
+        .seconds = t->state.seconds,
+        .tokens_per_second = t->state.seconds > 0 ? (double)t->state.tokens / t->state.seconds : 0,
+        .peak_memory_bytes = peak_memory(),
+    };
+    return status;
+}
