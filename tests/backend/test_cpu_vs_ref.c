@@ -1,0 +1,91 @@
+/* test_cpu_vs_ref.c: every op of cpu, at every level that this machine has, against ref, over all of op_cases.h.
+ *
+ * ref runs on the same numbers widened to double, so that what is measured is cpu's own error; op_bounds.h says how large it
+ * may be. What an op writes is fenced: a guard or a padding column that changes is a failure, and so is a NaN.
+ */
+#include "backend/op_bounds.h"
+#include "backend/op_levels.h"
+
+typedef struct comparison {
+    op_levels levels;
+    stlora_backend *ref;
+    int cases, failures;
+} comparison;
+
+static void compare_case(const op_case *c, void *context)
+{
+    comparison *all = context;
+    op_instance before, want;
+    op_instance first;
+    op_make(&first, c);
+    op_copy(&before, &first, true);
+    op_copy(&want, &before, false);
+    op_run(all->ref, &want, 0, op_units(c));
+    for (int n = 0; n < all->levels.count; n++) {
+        op_instance got;
+        op_copy(&got, &first, false);
+        op_run(all->levels.table[n], &got, 0, op_units(c));
+        const bool fences = op_fences_stand(&got), close = op_compare(&got, &want, &before);
+        const bool sums = c->op != OP_ADAMW || got.sum_squares == want.sum_squares;
+        if (!sums)
+            print_message("sum_squares is %.17g, should be %.17g\n", got.sum_squares,
+                          want.sum_squares);
+        if (!fences || !close || !sums) {
+            char label[300];
+            op_label(c, label, sizeof label);
+            print_message("  ^ %s: %s\n", all->levels.table[n]->name, label);
+            all->failures++;
+        }
+        op_free(&got);
+        all->cases++;
+    }
+    op_free(&first);
+    op_free(&before);
+    op_free(&want);
+}
+
+static void compare_op(op_name op)
+{
+    comparison all = {.failures = 0};
+    stlora_error err = {0};
+    assert_ok(stlora_backend_create(&all.ref, "ref", 1, &err));
+    op_levels_open(&all.levels, 2);
+    op_each(op, false, op_variants[op].list, op_variants[op].count, compare_case, &all);
+    if (op_has_backward(op))
+        op_each(op, true, op_variants[op].list, op_variants[op].count, compare_case, &all);
+    op_levels_close(&all.levels);
+    stlora_backend_free(all.ref);
+    if (all.failures)
+        fail_msg("%s: %d of %d comparisons failed", op_names[op], all.failures, all.cases);
+}
+
+#define COMPARE(name, op)                                                                          \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        compare_op(op);                                                                            \
+    }
+COMPARE(product, OP_PRODUCT)
+COMPARE(lowrank_project, OP_LOWRANK_PROJECT)
+COMPARE(lowrank_grad, OP_LOWRANK_GRAD)
+COMPARE(dropout, OP_DROPOUT)
+COMPARE(embed, OP_EMBED)
+COMPARE(norm, OP_NORM)
+COMPARE(rope, OP_ROPE)
+COMPARE(attention, OP_ATTENTION)
+COMPARE(activation, OP_ACTIVATION)
+COMPARE(cross_entropy, OP_CROSS_ENTROPY)
+COMPARE(adamw, OP_ADAMW)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_product),      cmocka_unit_test(test_lowrank_project),
+        cmocka_unit_test(test_lowrank_grad), cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_embed),        cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_rope),         cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_activation),   cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_adamw),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
