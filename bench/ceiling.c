@@ -1,0 +1,110 @@
+/* ceiling.c: see ceiling.h. Twenty-four chains hide the latency of the instruction on every processor with these registers. */
+#include "ceiling.h"
+
+#include <omp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+double ceiling_now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+enum { STEPS = 200000 };
+
+#if defined(__x86_64__)
+#    include <immintrin.h>
+
+enum { WIDE_CHAINS = 24, NARROW_CHAINS = 12 };
+#    if defined(__clang__)
+#        define UNROLL _Pragma("clang loop unroll(full)")
+#    else
+#        define UNROLL _Pragma("GCC unroll 32")
+#    endif
+
+__attribute__((target("avx512f"), noinline)) static float fp32_wide(float seed)
+{
+    __m512 acc[WIDE_CHAINS], x = _mm512_set1_ps(seed), w = _mm512_set1_ps(1.0f - seed);
+    UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_set1_ps(seed + (float)i); /* different, or the compiler keeps one */
+    for (int s = 0; s < STEPS; s++) {
+        UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_fmadd_ps(acc[i], w, x);
+    }
+    __m512 sum = acc[0];
+    UNROLL for (int i = 1; i < WIDE_CHAINS; i++) sum = _mm512_add_ps(sum, acc[i]);
+    return _mm512_cvtss_f32(sum);
+}
+
+__attribute__((target("avx512f,avx512bf16"), noinline)) static float bf16_wide(float seed)
+{
+    __m512 acc[WIDE_CHAINS];
+    const __m512i x = _mm512_castps_si512(_mm512_set1_ps(seed)), w = _mm512_castps_si512(_mm512_set1_ps(1.0f - seed));
+    UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_set1_ps(seed + (float)i);
+    for (int s = 0; s < STEPS; s++) {
+        UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_dpbf16_ps(acc[i], (__m512bh)x, (__m512bh)w);
+    }
+    __m512 sum = acc[0];
+    UNROLL for (int i = 1; i < WIDE_CHAINS; i++) sum = _mm512_add_ps(sum, acc[i]);
+    return _mm512_cvtss_f32(sum);
+}
+
+__attribute__((target("avx2,fma"), noinline)) static float fp32_narrow(float seed)
+{
+    __m256 acc[NARROW_CHAINS], x = _mm256_set1_ps(seed), w = _mm256_set1_ps(1.0f - seed);
+    UNROLL for (int i = 0; i < NARROW_CHAINS; i++) acc[i] = _mm256_set1_ps(seed + (float)i);
+    for (int s = 0; s < STEPS; s++) {
+        UNROLL for (int i = 0; i < NARROW_CHAINS; i++) acc[i] = _mm256_fmadd_ps(acc[i], w, x);
+    }
+    __m256 sum = acc[0];
+    UNROLL for (int i = 1; i < NARROW_CHAINS; i++) sum = _mm256_add_ps(sum, acc[i]);
+    return _mm256_cvtss_f32(sum);
+}
+#endif
+
+/* One thread's run; its floating-point operations are counted in *flops. */
+static float burn(ceiling_kind kind, double *flops)
+{
+    *flops = 0;
+#if defined(__x86_64__)
+    const bool wide = __builtin_cpu_supports("avx512f");
+    if (kind == CEILING_BF16) {
+        if (!__builtin_cpu_supports("avx512bf16")) return 0;
+        *flops = 64.0 * WIDE_CHAINS * STEPS;
+        return bf16_wide(0.5f);
+    }
+    if (wide) {
+        *flops = 32.0 * WIDE_CHAINS * STEPS;
+        return fp32_wide(0.5f);
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        *flops = 16.0 * NARROW_CHAINS * STEPS;
+        return fp32_narrow(0.5f);
+    }
+#else
+    (void)kind;
+#endif
+    return 0;
+}
+
+double ceiling_measure(ceiling_kind kind, int threads, int tries)
+{
+    double best = 0;
+    volatile float sink = 0;
+    for (int i = 0; i < tries; i++) {
+        double flops = 0;
+        const double begin = ceiling_now();
+#pragma omp parallel num_threads(threads) reduction(+ : flops)
+        {
+            double mine;
+            const float value = burn(kind, &mine);
+            flops += mine;
+#pragma omp critical
+            sink += value;
+        }
+        const double rate = flops / (ceiling_now() - begin) / 1e9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
