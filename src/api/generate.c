@@ -1,0 +1,144 @@
+/* generate.c: stlora_generate. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "stlora/infer.h"
+#include "train/configs.h"
+#include "train/sample.h"
+
+typedef struct generator {
+    stlora_session session;
+    stlora_ids prompt, made;
+    stlora_text_stream *stream; /* NULL without a tokenizer */
+    char *text;
+    size_t length, capacity;
+    const stlora_infer_callbacks *callbacks;
+} generator;
+
+/* "1,2,3" with blanks allowed around the numbers. */
+static stlora_status parse_ids(const char *text, int64_t vocab, stlora_ids *out, stlora_error *err)
+{
+    const char *at = text;
+    while (true) {
+        char *end;
+        while (isspace((unsigned char)*at)) at++;
+        errno = 0;
+        long long id = isdigit((unsigned char)*at) ? strtoll(at, &end, 10) : -1;
+        if (id < 0 || errno || id >= vocab)
+            return stlora_fail(err, STLORA_E_USAGE, "--prompt-ids: wanted token ids below %lld separated by commas, found \"%s\"", (long long)vocab, at);
+        STLORA_TRY(stlora_ids_push(out, (int32_t)id, err));
+        while (isspace((unsigned char)*end)) end++;
+        if (!*end) return STLORA_OK;
+        if (*end != ',')
+            return stlora_fail(err, STLORA_E_USAGE, "--prompt-ids: wanted a comma between ids, found \"%s\"", end);
+        at = end + 1;
+    }
+}
+
+static stlora_status read_prompt(generator *g, const stlora_generate_config *c, stlora_error *err)
+{
+    int64_t vocab = g->session.model->config.vocab_size;
+    if ((c->prompt != NULL) == (c->prompt_ids != NULL))
+        return stlora_fail(err, STLORA_E_USAGE, "generate wants one of --prompt and --prompt-ids");
+    if (c->prompt_ids) return parse_ids(c->prompt_ids, vocab, &g->prompt, err);
+    if (!g->session.tokenizer)
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; --prompt-ids works without one", c->model);
+    STLORA_TRY(stlora_tokenizer_encode(g->session.tokenizer, c->prompt, strlen(c->prompt), true, &g->prompt, err));
+    if (g->prompt.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--prompt: the text gives no token to go on from");
+    for (size_t i = 0; i < g->prompt.count; i++)
+        if (g->prompt.data[i] >= vocab)
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %lld tokens", c->model, g->prompt.data[i], (long long)vocab);
+    return STLORA_OK;
+}
+
+static stlora_status add_text(generator *g, const char *text, size_t length, stlora_error *err)
+{
+    if (!length) return STLORA_OK;
+    STLORA_TRY(stlora_grow(&g->text, &g->capacity, g->length + length + 1, 1, "text", err));
+    memcpy(g->text + g->length, text, length);
+    g->length += length;
+    g->text[g->length] = '\0';
+    if (g->callbacks && g->callbacks->on_text) return g->callbacks->on_text(g->callbacks->context, text, length, err);
+    return STLORA_OK;
+}
+
+static stlora_status take_token(void *context, int32_t id, stlora_error *err)
+{
+    generator *g = context;
+    const char *text;
+    size_t length;
+    STLORA_TRY(stlora_ids_push(&g->made, id, err));
+    if (!g->stream) return STLORA_OK;
+    /* A model may have more rows than its tokenizer has tokens: such an id is a number without text. */
+    stlora_status status = stlora_text_stream_push(g->stream, id, &text, &length, err);
+    if (status == STLORA_E_FORMAT) return STLORA_OK;
+    STLORA_TRY(status);
+    return add_text(g, text, length, err);
+}
+
+static stlora_status run(generator *g, const stlora_generate_config *c, stlora_error *err)
+{
+    const stlora_session *s = &g->session;
+    stlora_sampling sampling = {c->temperature, c->top_p, c->top_k, (uint64_t)c->seed};
+    stlora_sampler_scratch scratch = {0};
+    stlora_decoder *decoder = NULL;
+    int64_t room = (int64_t)g->prompt.count + c->max_new_tokens;
+    if (s->model->family->learned_positions && room > s->model->config.max_positions) room = s->model->config.max_positions;
+    if ((int64_t)g->prompt.count > room)
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "a prompt of %zu tokens is longer than the model's %lld positions", g->prompt.count, (long long)room);
+    int64_t most = room - (int64_t)g->prompt.count + 1; /* the last token sampled need not be fed */
+    STLORA_TRY(stlora_decoder_create(&decoder, s->model, s->lora, s->backend, s->act, room, err));
+    stlora_status status = stlora_sampler_scratch_create(&scratch, s->model->config.vocab_size, err);
+    if (status == STLORA_OK)
+        status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count, c->max_new_tokens < most ? c->max_new_tokens : most, &sampling,
+                                 c->ignore_eos, &scratch, g->callbacks ? g->callbacks->stop : NULL, take_token, g, err);
+    if (g->stream && (status == STLORA_OK || status == STLORA_E_INTERRUPTED)) {
+        const char *text;
+        size_t length;
+        stlora_status rest = stlora_text_stream_flush(g->stream, &text, &length, err);
+        if (rest == STLORA_OK) rest = add_text(g, text, length, err);
+        if (status == STLORA_OK) status = rest;
+    }
+    stlora_sampler_scratch_free(&scratch);
+    stlora_decoder_free(decoder);
+    return status;
+}
+
+static stlora_status generate(generator *g, const stlora_generate_config *c, stlora_error *err)
+{
+    STLORA_TRY(stlora_session_open(&g->session, c->model, c->adapter, c->precision, (int)c->threads, false, err));
+    STLORA_TRY(read_prompt(g, c, err));
+    if (g->session.tokenizer) {
+        STLORA_TRY(stlora_text_stream_create(&g->stream, g->session.tokenizer, true, err));
+        STLORA_TRY(stlora_grow(&g->text, &g->capacity, 1, 1, "text", err)); /* "" where nothing is generated */
+    }
+    return run(g, c, err);
+}
+
+stlora_status stlora_generate(const stlora_params *params, const stlora_infer_callbacks *callbacks, stlora_generation *out,
+                              stlora_error *err)
+{
+    generator g = {.callbacks = callbacks};
+    stlora_status status = generate(&g, stlora_params_values(params, "generate"), err);
+    if (out && status == STLORA_OK) {
+        *out = (stlora_generation){g.made.data, g.made.count, g.text, g.length};
+        g.made = (stlora_ids){0};
+        g.text = NULL;
+    }
+    stlora_text_stream_free(g.stream);
+    stlora_ids_free(&g.prompt);
+    stlora_ids_free(&g.made);
+    stlora_free(g.text);
+    stlora_session_close(&g.session);
+    return status;
+}
+
+void stlora_generation_free(stlora_generation *generation)
+{
+    stlora_free(generation->ids);
+    stlora_free(generation->text);
+    *generation = (stlora_generation){0};
+}
