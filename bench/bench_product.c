@@ -61,9 +61,9 @@ static double measure(const stlora_backend *backend, const stlora_product_args *
     int repeats = (int)(2e7 / flops) + 1;
     double best = HUGE_VAL;
     for (int i = 0; i < tries; i++) {
-        const double begin = ceiling_now();
+        const double begin = ceiling_now(backend->threads);
         for (int r = 0; r < repeats; r++) backend->product(backend, args);
-        const double seconds = (ceiling_now() - begin) / repeats;
+        const double seconds = (ceiling_now(backend->threads) - begin) / repeats;
         if (seconds < best) best = seconds;
     }
     return best;

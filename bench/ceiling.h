@@ -3,8 +3,9 @@
 #ifndef STLORA_BENCH_CEILING_H
 #define STLORA_BENCH_CEILING_H
 
-/* Seconds of a clock that only goes forward. */
-double ceiling_now(void);
+/* Seconds of a clock that only goes forward: with one thread the thread's own time on a processor, which other programs on the machine
+ * do not stretch (though they still dirty its caches); with several the time on the wall. */
+double ceiling_now(int threads);
 
 typedef enum ceiling_kind { CEILING_FP32, CEILING_BF16 } ceiling_kind;
 
