@@ -320,19 +320,19 @@ stlora_status stlora_pair_state_check(const char *name, const stlora_pair_state 
     return STLORA_OK;
 }
 
-static stlora_status check_moments(const char *name, const char *which,
-                                   const stlora_adamw_matrix *x, stlora_error *err)
+stlora_status stlora_moments_check(const char *name, const char *matrix, const float *m,
+                                   const float *v, int64_t count, stlora_error *err)
 {
-    for (int64_t k = 0; k < x->count; k++) {
-        if (!isfinite(x->m[k]) || isnan(x->v[k]))
+    for (int64_t k = 0; k < count; k++) {
+        if (!isfinite(m[k]) || isnan(v[k]))
             return stlora_fail(err, STLORA_E_NONFINITE,
-                               "moments of matrix %s of pair %s: element %lld is not finite", which,
-                               name, (long long)k);
-        if (x->v[k] < 0.0f)
+                               "moments of matrix %s of pair %s: element %lld is not finite",
+                               matrix, name, (long long)k);
+        if (v[k] < 0.0f)
             return stlora_fail(
                 err, STLORA_E_FORMAT,
                 "second moment of matrix %s of pair %s: element %lld is %g; wanted a number >= 0",
-                which, name, (long long)k, (double)x->v[k]);
+                matrix, name, (long long)k, (double)v[k]);
     }
     return STLORA_OK;
 }
@@ -342,8 +342,8 @@ stlora_status stlora_optimizer_restore(stlora_optimizer *o, size_t i,
 {
     pair_slot *p = &o->pairs[i];
     STLORA_TRY(stlora_pair_state_check(p->name, state, err));
-    STLORA_TRY(check_moments(p->name, "A", &p->a, err));
-    STLORA_TRY(check_moments(p->name, "B", &p->b, err));
+    STLORA_TRY(stlora_moments_check(p->name, "A", p->a.m, p->a.v, p->a.count, err));
+    STLORA_TRY(stlora_moments_check(p->name, "B", p->b.m, p->b.v, p->b.count, err));
     pair_slot now = *p;
     now.a.sum_squares = o->backend->sum_squares(o->backend, p->a.p, p->a.count);
     now.b.sum_squares = o->backend->sum_squares(o->backend, p->b.p, p->b.count);

@@ -18,4 +18,10 @@ STLORA_NODISCARD stlora_status stlora_pair_state_check(const char *name,
                                                        const stlora_pair_state *state,
                                                        stlora_error *err);
 
+/* stlora_moments_check: whether moments that were read from somewhere can be AdamW's: every m finite, every v >= 0 (infinity is a
+ * value that a run can reach). matrix is "A" or "B" for the sentence. STLORA_E_NONFINITE, STLORA_E_FORMAT. */
+STLORA_NODISCARD stlora_status stlora_moments_check(const char *name, const char *matrix,
+                                                    const float *m, const float *v, int64_t count,
+                                                    stlora_error *err);
+
 #endif
