@@ -46,9 +46,9 @@ add_custom_command(OUTPUT ${man_page}
   COMMAND stable-lora help --man > ${man_page} DEPENDS stable-lora VERBATIM)
 add_custom_target(man_page ALL DEPENDS ${man_page})
 
-option(STLORA_BENCH "Build the benches (needs OpenBLAS as a yardstick)" OFF)
+option(STLORA_BENCH "Build the programs that measure" OFF)
 if(STLORA_BENCH)
-  include(cmake/bench.cmake)
+  add_subdirectory(bench)
 endif()
 
 include(GNUInstallDirs)
