@@ -15,7 +15,9 @@
  * retries a byte and one entry for each byte of a run of white space. */
 enum { RETRIES_IN_MATCH = 10000000, RETRIES_IN_SEARCH = 500000000, STACK_ENTRIES = 16777216 };
 
-enum { CAPTURES = 64 }; /* the engine wants room for every group, although only the whole match is reported */
+enum {
+    CAPTURES = 64
+}; /* the engine wants room for every group, although only the whole match is reported */
 
 struct stlora_regex {
     regex_t *compiled; /* for searching: alternatives in the pattern's own order */
@@ -30,20 +32,24 @@ typedef struct region_on_stack {
 
 static OnigRegion *region_init(region_on_stack *storage)
 {
-    storage->region = (OnigRegion){.allocated = CAPTURES, .beg = storage->begins, .end = storage->ends};
+    storage->region =
+        (OnigRegion){.allocated = CAPTURES, .beg = storage->begins, .end = storage->ends};
     return &storage->region;
 }
 
 /* Oniguruma writes its sentence for code into text. */
-static const char *engine_words(OnigUChar text[ONIG_MAX_ERROR_MESSAGE_LEN + 1], int code, OnigErrorInfo *info)
+static const char *engine_words(OnigUChar text[ONIG_MAX_ERROR_MESSAGE_LEN + 1], int code,
+                                OnigErrorInfo *info)
 {
-    int length = info ? onig_error_code_to_str(text, code, info) : onig_error_code_to_str(text, code);
+    int length =
+        info ? onig_error_code_to_str(text, code, info) : onig_error_code_to_str(text, code);
     if (length < 0) length = 0;
     text[length] = '\0';
     return (const char *)text;
 }
 
-static stlora_status compile(regex_t **out, const char *pattern, size_t length, bool python, stlora_error *err)
+static stlora_status compile(regex_t **out, const char *pattern, size_t length, bool python,
+                             stlora_error *err)
 {
     const OnigUChar *begin = (const OnigUChar *)pattern;
     regex_t *compiled;
@@ -54,12 +60,14 @@ static stlora_status compile(regex_t **out, const char *pattern, size_t length, 
     if (code != ONIG_NORMAL) {
         OnigUChar words[ONIG_MAX_ERROR_MESSAGE_LEN + 1];
         return stlora_fail(err, code == ONIGERR_MEMORY ? STLORA_E_NOMEM : STLORA_E_FORMAT,
-                           "the pattern '%.*s' is refused: %s", shown, pattern, engine_words(words, code, &info));
+                           "the pattern '%.*s' is refused: %s", shown, pattern,
+                           engine_words(words, code, &info));
     }
     int groups = onig_number_of_captures(compiled);
     if (groups >= CAPTURES) {
         onig_free(compiled);
-        return stlora_fail(err, STLORA_E_FORMAT, "the pattern '%.*s' has %d groups, at most %d are allowed", shown,
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "the pattern '%.*s' has %d groups, at most %d are allowed", shown,
                            pattern, groups, CAPTURES - 1);
     }
     *out = compiled;
@@ -73,22 +81,25 @@ static stlora_status compile_whole(regex_t **out, const char *pattern, size_t le
 {
     static const char before[] = "(?:", after[] = ")(?![\\s\\S])";
     char *text;
-    STLORA_TRY(stlora_alloc(&text, length + sizeof before + sizeof after, 1, "regular expression", err));
+    STLORA_TRY(
+        stlora_alloc(&text, length + sizeof before + sizeof after, 1, "regular expression", err));
     memcpy(text, before, sizeof before - 1);
     if (length) memcpy(text + sizeof before - 1, pattern, length);
     memcpy(text + sizeof before - 1 + length, after, sizeof after - 1);
-    stlora_status status = compile(out, text, length + sizeof before + sizeof after - 2, python, err);
+    stlora_status status =
+        compile(out, text, length + sizeof before + sizeof after - 2, python, err);
     stlora_free(text);
     return status;
 }
 
-static stlora_status create_parts(stlora_regex *regex, const char *pattern, size_t length, bool python,
-                                  stlora_error *err)
+static stlora_status create_parts(stlora_regex *regex, const char *pattern, size_t length,
+                                  bool python, stlora_error *err)
 {
     STLORA_TRY(compile(&regex->compiled, pattern, length, python, err));
     STLORA_TRY(compile_whole(&regex->whole, pattern, length, python, err));
     regex->limits = onig_new_match_param();
-    if (!regex->limits) return stlora_fail(err, STLORA_E_NOMEM, "regular expression: no memory for its limits");
+    if (!regex->limits)
+        return stlora_fail(err, STLORA_E_NOMEM, "regular expression: no memory for its limits");
     (void)onig_initialize_match_param(regex->limits);
     (void)onig_set_retry_limit_in_match_of_match_param(regex->limits, RETRIES_IN_MATCH);
     (void)onig_set_retry_limit_in_search_of_match_param(regex->limits, RETRIES_IN_SEARCH);
@@ -96,17 +107,20 @@ static stlora_status create_parts(stlora_regex *regex, const char *pattern, size
     return STLORA_OK;
 }
 
-stlora_status stlora_regex_create(stlora_regex **out, const char *pattern, size_t length, bool python,
-                                  stlora_error *err)
+stlora_status stlora_regex_create(stlora_regex **out, const char *pattern, size_t length,
+                                  bool python, stlora_error *err)
 {
     OnigEncoding encodings[] = {ONIG_ENCODING_UTF8};
     if (onig_initialize(encodings, 1) != ONIG_NORMAL)
         return stlora_fail(err, STLORA_E_NOMEM, "the regular expression engine does not start");
     const OnigUChar *begin = (const OnigUChar *)pattern;
-    bool valid = length <= INT_MAX / 2 && onigenc_is_valid_mbc_string(ONIG_ENCODING_UTF8, begin, begin + length);
-    for (size_t i = 0; valid && i < length; i++) valid = begin[i] < 0xF5; /* FE and FF mean something to the engine */
+    bool valid = length <= INT_MAX / 2 &&
+                 onigenc_is_valid_mbc_string(ONIG_ENCODING_UTF8, begin, begin + length);
+    for (size_t i = 0; valid && i < length; i++)
+        valid = begin[i] < 0xF5; /* FE and FF mean something to the engine */
     if (!valid)
-        return stlora_fail(err, STLORA_E_FORMAT, "a pattern of %zu bytes is not valid UTF-8", length);
+        return stlora_fail(err, STLORA_E_FORMAT, "a pattern of %zu bytes is not valid UTF-8",
+                           length);
     stlora_regex *regex;
     STLORA_TRY(stlora_alloc(&regex, 1, sizeof *regex, "regular expression", err));
     stlora_status status = create_parts(regex, pattern, length, python, err);
@@ -131,25 +145,27 @@ static stlora_status gave_up(int code, stlora_error *err)
 {
     OnigUChar words[ONIG_MAX_ERROR_MESSAGE_LEN + 1];
     return stlora_fail(err, code == ONIGERR_MEMORY ? STLORA_E_NOMEM : STLORA_E_FORMAT,
-                       "the regular expression engine gave up on the text: %s", engine_words(words, code, NULL));
+                       "the regular expression engine gave up on the text: %s",
+                       engine_words(words, code, NULL));
 }
 
 static stlora_status check_length(size_t length, stlora_error *err)
 {
     if (length <= INT_MAX) return STLORA_OK;
-    return stlora_fail(err, STLORA_E_FORMAT, "a text of %zu bytes is too long for a regular expression, at most %d",
+    return stlora_fail(err, STLORA_E_FORMAT,
+                       "a text of %zu bytes is too long for a regular expression, at most %d",
                        length, INT_MAX);
 }
 
-stlora_status stlora_regex_search(stlora_regex *regex, const char *text, size_t length, size_t from, bool *found,
-                                  size_t *begin, size_t *end, stlora_error *err)
+stlora_status stlora_regex_search(stlora_regex *regex, const char *text, size_t length, size_t from,
+                                  bool *found, size_t *begin, size_t *end, stlora_error *err)
 {
     STLORA_TRY(check_length(length, err));
     region_on_stack storage;
     OnigRegion *region = region_init(&storage);
     const OnigUChar *start = (const OnigUChar *)text;
-    int code = onig_search_with_param(regex->compiled, start, start + length, start + from, start + length, region,
-                                      ONIG_OPTION_NONE, regex->limits);
+    int code = onig_search_with_param(regex->compiled, start, start + length, start + from,
+                                      start + length, region, ONIG_OPTION_NONE, regex->limits);
     if (code == ONIG_MISMATCH) {
         *found = false;
         return STLORA_OK;
@@ -161,15 +177,15 @@ stlora_status stlora_regex_search(stlora_regex *regex, const char *text, size_t 
     return STLORA_OK;
 }
 
-stlora_status stlora_regex_full_match(stlora_regex *regex, const char *text, size_t length, bool *matches,
-                                      stlora_error *err)
+stlora_status stlora_regex_full_match(stlora_regex *regex, const char *text, size_t length,
+                                      bool *matches, stlora_error *err)
 {
     STLORA_TRY(check_length(length, err));
     region_on_stack storage;
     OnigRegion *region = region_init(&storage);
     const OnigUChar *start = (const OnigUChar *)text;
-    int code = onig_match_with_param(regex->whole, start, start + length, start, region, ONIG_OPTION_NONE,
-                                     regex->limits);
+    int code = onig_match_with_param(regex->whole, start, start + length, start, region,
+                                     ONIG_OPTION_NONE, regex->limits);
     if (code < 0 && code != ONIG_MISMATCH) return gave_up(code, err);
     *matches = code >= 0 && (size_t)code == length;
     return STLORA_OK;

@@ -12,7 +12,8 @@ static stlora_regex *compile(const char *pattern, bool python)
     return regex;
 }
 
-static void expect_search(const char *pattern, const char *text, size_t from, size_t begin, size_t end)
+static void expect_search(const char *pattern, const char *text, size_t from, size_t begin,
+                          size_t end)
 {
     stlora_error err = {0};
     stlora_regex *regex = compile(pattern, false);
@@ -68,8 +69,10 @@ static void full_match_is_pythons(void **state)
     assert_false(full("b", "ab"));
     assert_true(full("", ""));
     assert_false(full("ab", "ab\n"));
-    assert_true(full(".*\\.layers\\.(0|1)\\.self_attn\\.(q|v)_proj", "model.layers.1.self_attn.v_proj"));
-    assert_false(full(".*\\.layers\\.(0|1)\\.self_attn\\.(q|v)_proj", "model.layers.2.self_attn.v_proj"));
+    assert_true(
+        full(".*\\.layers\\.(0|1)\\.self_attn\\.(q|v)_proj", "model.layers.1.self_attn.v_proj"));
+    assert_false(
+        full(".*\\.layers\\.(0|1)\\.self_attn\\.(q|v)_proj", "model.layers.2.self_attn.v_proj"));
     assert_true(full("(?P<n>q|k)_(?P=n)", "k_k"));
     assert_false(full("(?P<n>q|k)_(?P=n)", "k_q"));
     assert_true(full("(q)_\\1", "q_q")); /* groups keep their numbers */
@@ -99,7 +102,8 @@ static void bad_patterns_are_refused(void **state)
     expect_refused("\xff", 1, "UTF-8");
     expect_refused("\\", 1, "refused");
     char many[64 * 3 + 1] = "";
-    for (int i = 0; i < 64; i++) memcpy(many + 3 * i, "(a)", 3);
+    for (int i = 0; i < 64; i++)
+        memcpy(many + 3 * i, "(a)", 3);
     expect_refused(many, 64 * 3, "64 groups");
 }
 
@@ -113,7 +117,8 @@ static void catastrophic_patterns_give_up(void **state)
     stlora_regex *regex = compile("(a|a|aa)+c", false);
     bool found = false;
     size_t b, e;
-    assert_int_equal(stlora_regex_search(regex, text, 41, 0, &found, &b, &e, &err), STLORA_E_FORMAT);
+    assert_int_equal(stlora_regex_search(regex, text, 41, 0, &found, &b, &e, &err),
+                     STLORA_E_FORMAT);
     assert_non_null(strstr(err.text, "gave up"));
     assert_int_equal(stlora_regex_full_match(regex, text, 41, &found, &err), STLORA_E_FORMAT);
     stlora_regex_free(regex);

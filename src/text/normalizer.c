@@ -1,0 +1,197 @@
+/* normalizer.c: see normalizer.h. Invariant: valid UTF-8 in, valid UTF-8 out. Guarded by
+ * tests/text/test_tokenizer_small.c (each step) and test_tokenizer_golden.c. */
+#include "text/normalizer.h"
+
+#include "text/byte_level.h"
+#include "text/text_pattern.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
+
+typedef enum normal_kind {
+    FORM,
+    LOWERCASE,
+    PREPEND,
+    REPLACE,
+    STRIP,
+    STRIP_ACCENTS,
+    BYTE_LEVEL,
+} normal_kind;
+
+struct stlora_normal_step {
+    normal_kind kind;
+    bool composed, compatibility; /* FORM */
+    bool left, right;             /* STRIP */
+    char *text;                   /* what PREPEND and REPLACE put */
+    size_t length;
+    stlora_pattern pattern; /* REPLACE */
+};
+
+void stlora_normalizer_free(stlora_normalizer *normalizer)
+{
+    for (size_t i = 0; i < normalizer->count; i++) {
+        stlora_free(normalizer->steps[i].text);
+        stlora_pattern_free(&normalizer->steps[i].pattern);
+    }
+    stlora_free(normalizer->steps);
+    *normalizer = (stlora_normalizer){0};
+}
+
+void stlora_normal_work_free(stlora_normal_work *work)
+{
+    stlora_bytes_free(&work->texts[0]);
+    stlora_bytes_free(&work->texts[1]);
+}
+
+static stlora_status read_text(stlora_normal_step *step, const json_t *part, const char *key,
+                               const stlora_place *place, stlora_error *err)
+{
+    const char *text;
+    STLORA_TRY(stlora_member_string(part, key, true, &text, &step->length, place, err));
+    return stlora_strdup_n(&step->text, text, step->length, err);
+}
+
+static stlora_status read_step(void *context, const json_t *part, const char *type,
+                               const stlora_place *place, stlora_error *err)
+{
+    stlora_normalizer *normalizer = context;
+    STLORA_TRY(stlora_grow(&normalizer->steps, &normalizer->capacity, normalizer->count + 1,
+                           sizeof *normalizer->steps, "normalizer", err));
+    stlora_normal_step *step = &normalizer->steps[normalizer->count++];
+    static const char *const forms[] = {"NFD", "NFC", "NFKD", "NFKC"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(type, forms[i]) != 0) continue;
+        *step = (stlora_normal_step){.kind = FORM, .composed = i & 1, .compatibility = i >> 1};
+        return STLORA_OK;
+    }
+    if (strcmp(type, "Lowercase") == 0) {
+        step->kind = LOWERCASE;
+        return STLORA_OK;
+    }
+    if (strcmp(type, "StripAccents") == 0) {
+        step->kind = STRIP_ACCENTS;
+        return STLORA_OK;
+    }
+    if (strcmp(type, "ByteLevel") == 0) {
+        step->kind = BYTE_LEVEL;
+        return STLORA_OK;
+    }
+    if (strcmp(type, "Prepend") == 0) {
+        step->kind = PREPEND;
+        return read_text(step, part, "prepend", place, err);
+    }
+    if (strcmp(type, "Replace") == 0) {
+        step->kind = REPLACE;
+        STLORA_TRY(stlora_pattern_read(&step->pattern, part, "pattern", place, err));
+        return read_text(step, part, "content", place, err);
+    }
+    if (strcmp(type, "Strip") == 0) {
+        step->kind = STRIP;
+        STLORA_TRY(stlora_member_bool(part, "strip_left", false, &step->left, place, err));
+        return stlora_member_bool(part, "strip_right", false, &step->right, place, err);
+    }
+    return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err,
+                             "the normalizer '%.40s' is not supported", type);
+}
+
+stlora_status stlora_normalizer_read(stlora_normalizer *normalizer, const json_t *part,
+                                     const stlora_place *place, stlora_error *err)
+{
+    return stlora_part_visit(part, "normalizers", read_step, normalizer, place, err);
+}
+
+/* The result's first character comes from the text's first one unless that was dropped, or replaced together with
+ * others: the library then aligns what replaces them with the last of them. */
+static stlora_status replace(const stlora_normal_step *step, const char *text, size_t length,
+                             stlora_bytes *out, bool *at_start, stlora_error *err)
+{
+    stlora_matches walk = {0};
+    size_t copied = 0;
+    for (;;) {
+        size_t begin, end;
+        bool found;
+        STLORA_TRY(
+            stlora_pattern_next(&step->pattern, text, length, &walk, &found, &begin, &end, err));
+        if (!found) break;
+        STLORA_TRY(stlora_bytes_append(out, text + copied, begin - copied, err));
+        STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
+        if (begin == 0 && end > 0) {
+            size_t first;
+            (void)stlora_utf8_read(text, &first);
+            if (step->length == 0 || end > first) *at_start = false;
+        }
+        copied = end;
+    }
+    return stlora_bytes_append(out, text + copied, length - copied, err);
+}
+
+static void strip(const stlora_normal_step *step, const char **text, size_t *length, bool *at_start)
+{
+    size_t begin = 0, end = *length, size;
+    while (step->left && begin < end &&
+           stlora_is_white_space(stlora_utf8_read(*text + begin, &size)))
+        begin += size;
+    while (step->right && end > begin) {
+        size_t back = stlora_utf8_back(*text, end);
+        if (!stlora_is_white_space(stlora_utf8_read(*text + back, &size))) break;
+        end = back;
+    }
+    if (begin > 0) *at_start = false;
+    *text += begin;
+    *length = end - begin;
+}
+
+static stlora_status strip_accents(const char *text, size_t length, stlora_bytes *out,
+                                   bool *at_start, stlora_error *err)
+{
+    size_t size;
+    for (size_t at = 0; at < length; at += size) {
+        if (!stlora_is_mark(stlora_utf8_read(text + at, &size)))
+            STLORA_TRY(stlora_bytes_append(out, text + at, size, err));
+        else if (at == 0)
+            *at_start = false;
+    }
+    return STLORA_OK;
+}
+
+static stlora_status apply(const stlora_normal_step *step, const char *text, size_t length,
+                           stlora_bytes *out, bool *at_start, stlora_error *err)
+{
+    switch (step->kind) {
+    case FORM:
+        return stlora_unicode_form(out, text, length, step->composed, step->compatibility, err);
+    case LOWERCASE:
+        return stlora_unicode_lower(out, text, length, err);
+    case PREPEND:
+        if (length) STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
+        return stlora_bytes_append(out, text, length, err);
+    case REPLACE:
+        return replace(step, text, length, out, at_start, err);
+    case STRIP_ACCENTS:
+        return strip_accents(text, length, out, at_start, err);
+    case BYTE_LEVEL:
+        return stlora_byte_level_spell(out, text, length, err);
+    case STRIP:
+        break; /* needs no copy: see below */
+    }
+    return STLORA_OK;
+}
+
+stlora_status stlora_normalize(const stlora_normalizer *normalizer, stlora_normal_work *work,
+                               const char **text, size_t *length, bool *at_start, stlora_error *err)
+{
+    int used = 1; /* the buffer that *text lies in, if any */
+    for (size_t i = 0; i < normalizer->count; i++) {
+        const stlora_normal_step *step = &normalizer->steps[i];
+        if (step->kind == STRIP) {
+            strip(step, text, length, at_start);
+            continue;
+        }
+        used = !used;
+        stlora_bytes *out = &work->texts[used];
+        out->count = 0;
+        STLORA_TRY(apply(step, *text, *length, out, at_start, err));
+        *text = out->data ? out->data : "";
+        *length = out->count;
+    }
+    return STLORA_OK;
+}
