@@ -14,12 +14,14 @@ typedef struct stlora_safetensors stlora_safetensors; /* opaque; owns the mappin
 
 /* stlora_safetensors_open: maps one file. Creates; pair with _close. Views live as long as it.
  * STLORA_E_IO: cannot be opened. STLORA_E_FORMAT: file, byte offset or tensor, wanted, found.
- * STLORA_E_UNSUPPORTED: a dtype that the format knows and we do not. */
+ * STLORA_E_UNSUPPORTED: a dtype that the format knows and we do not, more than STLORA_MAX_DIMS dimensions, or F32, F16 or BF16
+ * elements at an address that is no multiple of their size (other dtypes may lie anywhere: copy them out). */
 STLORA_NODISCARD stlora_status stlora_safetensors_open(stlora_safetensors **out, const char *path,
                                                        stlora_error *err);
 
-/* stlora_safetensors_open_model: a model directory: model.safetensors.index.json with its shards, or model.safetensors,
- * or the only *.safetensors there. A shard that lacks a tensor the index promises, or a name in two shards, is E_FORMAT. */
+/* stlora_safetensors_open_model: a model directory: model.safetensors (which wins, as in Transformers), or the shards of
+ * model.safetensors.index.json, or the only *.safetensors there. A shard that lacks a tensor the index promises, or a name in two
+ * shards, is STLORA_E_FORMAT; PyTorch's own weight files alone are STLORA_E_UNSUPPORTED. */
 STLORA_NODISCARD stlora_status stlora_safetensors_open_model(stlora_safetensors **out, const char *dir,
                                                              stlora_error *err);
 void stlora_safetensors_close(stlora_safetensors *files);
@@ -46,8 +48,10 @@ typedef struct stlora_metadata_entry {
     const char *key, *value;
 } stlora_metadata_entry;
 
-/* stlora_safetensors_write: writes the tensors, in the order given, to path atomically; the header is padded with spaces
- * to a multiple of 8, metadata first ({"format":"pt"} is the caller's to give). Deterministic: same input, same bytes. */
+/* stlora_safetensors_write: writes the tensors to path atomically. The header lists them in the order given, metadata first
+ * ({"format":"pt"} is the caller's to give), and is padded with spaces to a multiple of 8; the data lie in the order given
+ * too, but larger elements before smaller ones, so that all are aligned. Deterministic: same input, same bytes.
+ * STLORA_E_USAGE: a name twice, "__metadata__" as a name, text that is no UTF-8, a shape out of range. */
 STLORA_NODISCARD stlora_status stlora_safetensors_write(const char *path, const stlora_named_view *tensors,
                                                         size_t count,
                                                         const stlora_metadata_entry *metadata,
