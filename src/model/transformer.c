@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 
-enum { NAME_SIZE = 256 };
+enum { MODULE_SIZE = 128, NAME_SIZE = 256 }; /* a family's names are short */
 
 /* What is being bound, for the sentences. */
 typedef struct binder {
@@ -124,7 +124,7 @@ static stlora_status bind_site(const binder *b, int64_t layer, stlora_site site,
     place->count = site_widths(model, site, &place->n, out);
     for (int k = 0; k < place->count; k++) {
         stlora_linear *map = &place->maps[k];
-        char module[NAME_SIZE], name[NAME_SIZE];
+        char module[MODULE_SIZE], name[NAME_SIZE];
         int length = snprintf(module, sizeof module, "%s.%s.%lld.%s", family->root, family->layers,
                               (long long)layer, family->maps[site][k]);
         STLORA_TRY(stlora_strdup_n(&map->name, module, (size_t)length, b->err));
@@ -169,7 +169,7 @@ static stlora_status bind_all(binder *b)
     stlora_transformer *model = b->model;
     const stlora_hf_config *c = &model->config;
     const stlora_family *family = model->family;
-    char name[NAME_SIZE], module[NAME_SIZE];
+    char name[NAME_SIZE], module[MODULE_SIZE];
 
     b->rooted = true;
     tensor_name(b, name, family->embed, "weight");
