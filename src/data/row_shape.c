@@ -97,7 +97,7 @@ static void list_keys(json_t *row, char *out, size_t room)
     for (void *it = json_object_iter(row); it; it = json_object_iter_next(row, it)) {
         const char *key = json_object_iter_key(it);
         size_t length = strlen(key), comma = used ? 2 : 0;
-        if (length > room || used + comma + length + sizeof more > room) {
+        if (used + comma + length + sizeof more > room) {
             memcpy(out + used, used ? more : more + 2, used ? sizeof more : sizeof more - 2);
             return;
         }
