@@ -459,7 +459,6 @@ static void other_files_are_refused(void **state)
     change_tensor(p, "model.layers.0.q_proj.lora_A.exp_avg_sq", &moments);
     assert_refused(p->changed, &c, STLORA_E_NONFINITE, "element 4");
     numbers[4] = -1.0f;
-    assert_refused(p->changed, &c, STLORA_E_NONFINITE,
     change_tensor(p, "model.layers.0.q_proj.lora_A.exp_avg_sq", &moments);
     assert_refused(p->changed, &c, STLORA_E_FORMAT, "element 4");
 

@@ -1,6 +1,6 @@
 /* test_optim_vectors.c: steps computed by an independent double-precision implementation, and the behaviour at the edges; one
  * test a vector. The numbers E-1 ... E-22 are those of the project's specification. Long trajectories: tests/api/test_optim_golden.c. */
-#include "optim_fixture.h"
+#include "optim/optim_fixture.h"
 
 #include "backend/backend.h"
 #include "base/rng.h"
@@ -74,12 +74,15 @@ static void e03_latches_at_13(void **unused)
     stlora_optimizer_free(run.optimizer);
 }
 
-/* AdamW written once more and plainly, to be matched bit for bit by shrink_ratio 0. */
-static void plain_adamw(int t, double lr, int count, float *p, float *m, float *v, const float *g)
+/* The whole pass written once more and plainly, to be matched bit for bit; shrink 1 and decay 1 are AdamW alone. */
+static void plain_pass(int t, double lr, float shrink, float decay, int count, float *p, float *m,
+                       float *v, const float *g)
 {
     const float step_size = (float)(lr / (1.0 - pow(0.9, t)));
     const float sqrt_bc2 = (float)sqrt(1.0 - pow(0.999, t));
     for (int i = 0; i < count; i++) {
+        p[i] = p[i] * shrink;
+        p[i] = p[i] * decay;
         m[i] = m[i] + (float)(1.0 - 0.9) * (g[i] - m[i]);
         v[i] = 0.999f * v[i] + (float)(1.0 - 0.999) * g[i] * g[i];
         p[i] = p[i] - step_size * (m[i] / (sqrtf(v[i]) / sqrt_bc2 + 1e-8f));
@@ -100,8 +103,8 @@ static void e04_ratio_zero_is_adamw(void **unused)
     for (int t = 1; t <= Q_STEPS; t++) {
         float ga[Q_A], gb[Q_B];
         q_gradients(t, ga, gb);
-        plain_adamw(t, 0.02, Q_A, a, ma, va, ga);
-        plain_adamw(t, 0.02, Q_B, b, mb, vb, gb);
+        plain_pass(t, 0.02, 1.0f, 1.0f, Q_A, a, ma, va, ga);
+        plain_pass(t, 0.02, 1.0f, 1.0f, Q_B, b, mb, vb, gb);
         q_step(&run, t, 0.02);
         assert_memory_equal(a, run.a, sizeof a);
         assert_memory_equal(b, run.b, sizeof b);
@@ -109,6 +112,30 @@ static void e04_ratio_zero_is_adamw(void **unused)
     assert_values(run.a, final_a, Q_STEPS);
     assert_values(run.b, q_final_b, Q_STEPS);
     assert_true(state_of(run.optimizer, 0).shrink_factor == 1.0);
+    stlora_optimizer_free(run.optimizer);
+}
+
+/* Shrink and decay are two roundings, and scalars are rounded to fp32 once: every bit, not only the tolerance of E-5. */
+static void e05_every_rounding(void **unused)
+{
+    (void)unused;
+    const stlora_optimizer_config config = settings(0.05, 0.1);
+    q_run run;
+    q_begin(&run, &config);
+    float a[Q_A], b[Q_B], ma[Q_A] = {0}, va[Q_A] = {0}, mb[Q_B] = {0}, vb[Q_B] = {0};
+    memcpy(a, run.a, sizeof a);
+    memcpy(b, run.b, sizeof b);
+    for (int t = 1; t <= Q_STEPS; t++) {
+        float ga[Q_A], gb[Q_B];
+        const float decay = (float)(1.0 - 0.02 * 0.1);
+        q_gradients(t, ga, gb);
+        q_step(&run, t, 0.02);
+        const float shrink = state_of(run.optimizer, 0).armed ? (float)(1.0 - 0.05) : 1.0f;
+        plain_pass(t, 0.02, shrink, decay, Q_A, a, ma, va, ga);
+        plain_pass(t, 0.02, 1.0f, decay, Q_B, b, mb, vb, gb);
+        assert_memory_equal(a, run.a, sizeof a);
+        assert_memory_equal(b, run.b, sizeof b);
+    }
     stlora_optimizer_free(run.optimizer);
 }
 
@@ -207,7 +234,7 @@ static void e09_the_latch_is_permanent(void **unused)
         memcpy(moved, run.a, sizeof moved);
         memcpy(ma, before.m_a, sizeof ma);
         memcpy(va, before.v_a, sizeof va);
-        plain_adamw(t, 0.02, Q_A, moved, ma, va, ga);
+        plain_pass(t, 0.02, 1.0f, 1.0f, Q_A, moved, ma, va, ga);
         (void)step(run.optimizer, 0.02, &grad);
         assert_memory_equal(moved, run.a, sizeof moved); /* AdamW alone */
     }
@@ -634,6 +661,7 @@ int main(void)
         cmocka_unit_test(e03_latches_at_13),
         cmocka_unit_test(e04_ratio_zero_is_adamw),
         cmocka_unit_test(e05_weight_decay),
+        cmocka_unit_test(e05_every_rounding),
         cmocka_unit_test(e06_schedule_leaves_the_ratio_alone),
         cmocka_unit_test(e07_tie),
         cmocka_unit_test(e08_all_zero_latches),

@@ -1,6 +1,6 @@
 /* test_optimizer_errors.c: what the optimizer refuses, with which status and which words, and that a refusal leaves all as it
  * was. The range of shrink_ratio and gradients that are not finite: test_optim_vectors.c (E-14, E-15). */
-#include "optim_fixture.h"
+#include "optim/optim_fixture.h"
 
 #define assert_refused(expr, status, word)                                                         \
     do {                                                                                           \

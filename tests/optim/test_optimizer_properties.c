@@ -1,6 +1,6 @@
 /* test_optimizer_properties.c: what holds for any gradients: the same bits on any number of threads and in any order of pairs,
  * a latch that only ever closes, and a ratio that a pair's stopping cannot be confused with. */
-#include "optim_fixture.h"
+#include "optim/optim_fixture.h"
 
 #include "base/rng.h"
 

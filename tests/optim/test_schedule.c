@@ -1,5 +1,5 @@
 /* test_schedule.c: learning rates at the ends, at the joints and outside; the formulas are those of stlora/optim.h. */
-#include "optim_fixture.h"
+#include "optim/optim_fixture.h"
 
 #define LR(kind, t, total, warmup) stlora_learning_rate_at(STLORA_LR_##kind, 0.1, t, total, warmup)
 
