@@ -9,7 +9,7 @@
 #include "output.h"
 #include "stlora/version.h"
 
-enum { INDENT = 32, WIDTH = 100, TEXT_SIZE = 1024 };
+enum { INDENT = 32, WIDTH = 100, HEAD_SIZE = 320, TEXT_SIZE = 1024 };
 
 static const char *const SUMMARY = "fine-tune a language model with LoRA that stays stable";
 
@@ -121,7 +121,7 @@ static void usage_of(const struct verb *verb, const stlora_params *params, char 
 {
     size_t used = (size_t)snprintf(out, size, "stable-lora %s", verb->name);
     for (size_t i = 0; i < stlora_params_count(params) && used < size; i++) {
-        char head[256];
+        char head[HEAD_SIZE];
         const stlora_param *row = stlora_params_at(params, i);
         if (!is_required(verb, row->name)) continue;
         head_of(verb, row, head, sizeof head);
@@ -132,7 +132,7 @@ static void usage_of(const struct verb *verb, const stlora_params *params, char 
 
 stlora_status help_verb(const struct verb *verb, const stlora_params *params, stlora_error *err)
 {
-    char head[256], body[3 * TEXT_SIZE];
+    char head[HEAD_SIZE], body[3 * TEXT_SIZE];
     usage_of(verb, params, body, sizeof body);
     stlora_status status = put_format(err, "usage: %s\n\n", body);
     (void)snprintf(body, sizeof body, "%s: %s.%s%s", verb->name, verb->summary,
@@ -215,7 +215,7 @@ static stlora_status man_entry(const char *head, const char *body, stlora_error 
 
 static stlora_status man_verb(const struct verb *verb, const stlora_params *params, stlora_error *err)
 {
-    char head[256], body[3 * TEXT_SIZE];
+    char head[HEAD_SIZE], body[3 * TEXT_SIZE];
     stlora_status status = put_man(".SH ", verb->name, "\n", err);
     usage_of(verb, params, body, sizeof body);
     if (status == STLORA_OK) status = put_man(".B ", body, "\n.PP\n", err);

@@ -132,7 +132,7 @@ static stlora_status no_value(const char *flag, const char *attached, stlora_err
 static stlora_status parse_flag(struct options *out, const struct verb *verb, struct cursor *cursor, const char *flag,
                                 const char *attached, stlora_error *err)
 {
-    const char *value;
+    const char *value = NULL;
     stlora_status status;
     if (strcmp(flag, "help") == 0) {
         out->help = true;
@@ -209,7 +209,7 @@ stlora_status options_parse(struct options *out, const struct verb *verb, int ar
             char flag[FLAG_SIZE];
             size_t length = strcspn(arg + 2, "=");
             if (length >= sizeof flag)
-                return refuse(err, STLORA_E_USAGE, "%s has no flag %.60s...", verb->name, arg);
+                return refuse(err, STLORA_E_USAGE, "%s has no flag that begins with %.60s", verb->name, arg);
             memcpy(flag, arg + 2, length);
             flag[length] = '\0';
             status = parse_flag(out, verb, &cursor, flag, arg[2 + length] ? arg + 3 + length : NULL, err);
