@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Adapters of ours, loaded by PEFT: PyTorch and the command must give every token of every row the same log-probability.
+
+usage: tools/test_peft.py COMMAND      (make test-peft sets up the virtual environment and calls this)
+
+For each model: a few steps of `train` make an adapter; `score` tells the log-probabilities of held-out rows with it; Transformers and
+PEFT load the same two directories and tell theirs for the same ids. Exit 0 when the largest difference is at most TOLERANCE everywhere.
+The embedded model is always there; more are compared where STLORA_SHARED (default ../shared) has them. Not a test of speed.
+"""
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+TOLERANCE = 5e-4  # nats; fp32 sums in another order over a few layers
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("STLORA_SHARED", PROJECT.parent / "shared"))
+FLAGS = ["--max-steps", "6", "--batch-size", "4", "--learning-rate", "5e-3", "--precision", "fp32"]
+
+
+def random_rows(vocabulary, count, seed):
+    draw = random.Random(seed)
+    return [{"input_ids": [draw.randrange(vocabulary) for _ in range(draw.randrange(4, 24))]} for _ in range(count)]
+
+
+def cases():
+    """(name, model directory, training rows, held-out rows, further flags)"""
+    demo = PROJECT / "demo"
+    rows = [json.loads(line) for line in (demo / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()[:40]]
+    texts = [{"text": row["prompt"] + row["completion"]} for row in rows]
+    yield "embedded model", demo / "model", rows[:24], texts[24:], []
+    yield "embedded model, rsLoRA, some maps", demo / "model", rows[:24], texts[24:], ["--use-rslora", "--target-modules", "q_proj,v_proj"]
+    stories = SHARED / "data" / "models" / "stories260K"
+    golden = SHARED / "golden" / "models"
+    for name, folder in [("stories260K", stories)] + [(f"golden {f}", golden / f / "model") for f in ("llama", "qwen2", "gpt2")]:
+        if not (folder / "config.json").exists():
+            print(f"{name}: not here, left out")
+            continue
+        vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+        yield name, folder, random_rows(vocabulary, 24, 1), random_rows(vocabulary, 12, 2), ["--r", "4"]
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def run(*arguments):
+    return subprocess.run([str(argument) for argument in arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@torch.no_grad()
+def reference_logprobs(model, ids):
+    logits = model(input_ids=torch.tensor([ids])).logits[0, :-1].float()
+    return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+
+
+def largest_difference(command, folder, model, train_rows, rows, flags, scratch):
+    write_rows(scratch / "train.jsonl", train_rows)
+    write_rows(scratch / "rows.jsonl", rows)
+    adapter = scratch / "run"
+    run(command, "train", "--model", folder, "--data", scratch / "train.jsonl", "--output-dir", adapter, *FLAGS, *flags)
+    lines = run(command, "score", "--model", folder, "--adapter", adapter, "--data", scratch / "rows.jsonl",
+                "--precision", "fp32").splitlines()
+    adapted = PeftModel.from_pretrained(model, adapter).eval()
+    worst, moved, tokens = 0.0, 0.0, 0
+    for line in map(json.loads, lines):
+        ours = torch.tensor(line["logprob"], dtype=torch.float32)
+        theirs = reference_logprobs(adapted, line["ids"])
+        with adapted.disable_adapter():
+            base = reference_logprobs(adapted, line["ids"])
+        difference = (ours - theirs).abs().max().item()
+        worst = max(worst, difference if difference == difference else float("inf"))  # a NaN fails
+        moved = max(moved, (theirs - base).abs().max().item())
+        tokens += len(ours)
+    if len(lines) != len(rows) or moved < 100 * TOLERANCE:
+        raise SystemExit(f"{folder}: {len(lines)} lines of {len(rows)} rows; the adapter moves a log-probability by at most {moved:.2g}: "
+                         "nothing was compared")
+    return worst, moved, tokens
+
+
+def main():
+    torch.manual_seed(0)
+    command, failed = Path(sys.argv[1]).resolve(), 0
+    for name, folder, train_rows, rows, flags in cases():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        with tempfile.TemporaryDirectory() as scratch:
+            worst, moved, tokens = largest_difference(command, folder, model, train_rows, rows, flags, Path(scratch))
+        failed += not worst <= TOLERANCE
+        print(f"{name}: {tokens} tokens, largest difference {worst:.2e} of at most {TOLERANCE:g}"
+              f" (the adapter itself moves up to {moved:.2g}){'' if worst <= TOLERANCE else '  FAILED'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
