@@ -19,7 +19,7 @@ typedef struct stlora_hf_config {
     char model_type[64];
     int64_t vocab_size, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, max_positions;
     double norm_eps;
-    double rope_theta;
+    double rope_theta;                        /* 0 where positions are learned (GPT-2) */
     stlora_rope_kind rope_kind;
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor; /* llama3 only */
     int64_t rope_original_positions;                                  /* llama3 only */
