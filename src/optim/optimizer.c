@@ -267,8 +267,8 @@ stlora_status stlora_optimizer_step(stlora_optimizer *o, double learning_rate,
         if (grads[i].a) step_pair(o, &o->pairs[i], &grads[i], learning_rate, grad_scale);
         done.pairs_shrinking += o->pairs[i].armed;
     }
-    STLORA_TRY(
-        check_all_norms(o, err)); /* a step too large for fp32 is told in the step that made it */
+    /* A step too large for fp32 is told in the step that made it. */
+    STLORA_TRY(check_all_norms(o, err));
     if (info) *info = done;
     return STLORA_OK;
 }

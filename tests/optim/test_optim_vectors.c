@@ -244,7 +244,7 @@ static void e09_the_latch_is_permanent(void **unused)
     stlora_optimizer_free(run.optimizer);
 }
 
-/* E-10 through the file: tests/api/test_optim_golden.c. Here through restore, into a second optimizer. */
+/* E-10 through the file: tests/api/test_optim_golden.c. Here through restore, into an optimizer that went on before. */
 static void e10_restored_state_goes_on_alike(void **unused)
 {
     (void)unused;
@@ -256,6 +256,7 @@ static void e10_restored_state_goes_on_alike(void **unused)
         q_begin(&second, &config);
         q_steps(&whole, 1, Q_STEPS);
         q_steps(&first, 1, split);
+        q_steps(&second, 1, Q_STEPS); /* rolled back: of its own norms and moments nothing may remain */
         const stlora_pair_state from = state_of(first.optimizer, 0),
                                 to = state_of(second.optimizer, 0);
         assert_int_equal(from.armed, split < 13);
