@@ -116,7 +116,7 @@ class Files(CommandTest):
         self.train(2, ["no-such"], "--resume-from-checkpoint", "no-such")
 
     def test_ids(self):
-        self.refuse(2, ["1,x"], "generate", "--model", MODEL, "--prompt-ids", "1,x")
+        self.refuse(2, ["--prompt-ids", "x"], "generate", "--model", MODEL, "--prompt-ids", "1,x")
         self.refuse(2, ["999999999"], "generate", "--model", MODEL, "--prompt-ids", "999999999")
         for text in ("[1, 2", '"text"', "[1.5]", "[-1]", "[true]", "[99999999999]", ""):
             with self.subTest(text):
