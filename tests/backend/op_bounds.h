@@ -15,7 +15,7 @@ static const double op_eps = 0x1p-24;
 static inline void op_bound_dots(const op_instance *x, double *bound)
 {
     op_instance a;
-    op_copy(&a, x, true);
+    op_copy(&a, x);
     for (int n = 0; n < OP_MOST_BUFFERS; n++) {
         op_buffer *b = &a.buffer[n];
         for (int64_t i = 0; b->name && i < b->rows; i++) {

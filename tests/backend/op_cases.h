@@ -174,6 +174,7 @@ static const op_case op_cases[] = {
     {PRODUCT(14, 1030, 70, 4, 2, BIAS, 2)},
     {PRODUCT(2, 2065, 17, 0, 0, BIAS | ADD, 0)},
     {PRODUCT(5, 20, 1000, 8, 0, PLAIN, 2)},
+    {PRODUCT(5, 8, 9, 130, 0, ADD, 0.5)},
 
     /* tokens, width, rank, pad */
     {PROJECT(1, 1, 1, 0)},
@@ -270,15 +271,43 @@ static const op_case op_cases[] = {
     {ADAMW(3 * 65536 + 5, 0.999, 0.9999, 1)},
 };
 
-/* Calls visit for every case of op, with each of the variants. */
-static inline void op_each(op_name op, bool backward, const op_variant *variants,
-                           size_t variant_count, void (*visit)(const op_case *, void *),
-                           void *context)
+/* Large enough that several threads share the work, and several blocks of tokens: run with fewer variants. */
+static const op_case op_large_cases[] = {
+    {PRODUCT(600, 33, 300, 8, 0, PLAIN, 2)},
+    {PRODUCT(1100, 9, 600, 4, 1, BIAS | ADD, 2)},
+    {PRODUCT(30, 1300, 200, 70, 0, BIAS, 2)},
+    {PROJECT(700, 900, 8, 0)},
+    {GRAD(300, 600, 16, 0, 2)},
+    {DROPOUT(300, 700, 0, ADD, 0.1)},
+    {EMBED(300, 700, 50, 0, BIAS)},
+    {NORM(RMS, 300, 901, 0, PLAIN, 1e-6)},
+    {NORM(LAYER, 300, 901, 3, BIAS, 1e-5)},
+    {ROPE(300, 9, 64, 0)},
+    {ATTENTION(two_rows, 8, 2, 64, 0, 0.125)},
+    {ACTIVATION(SILU_GLU, 200, 700, 0, PLAIN)},
+    {ACTIVATION(GELU_TANH, 200, 701, 0, PLAIN)},
+    {CROSS_ENTROPY(41, 5003, 0, PLAIN, 1)},
+};
+
+typedef struct op_table {
+    const op_case *cases;
+    size_t count, most_variants;
+} op_table;
+
+static const op_table op_small = {op_cases, sizeof op_cases / sizeof op_cases[0], 100};
+static const op_table op_large = {op_large_cases, sizeof op_large_cases / sizeof op_large_cases[0],
+                                  3};
+
+/* Calls visit for every case of op in the table, with each of the variants; of many variants, with some spread over them. */
+static inline void op_each(const op_table *table, op_name op, bool backward,
+                           const op_variant *variants, size_t variant_count,
+                           void (*visit)(const op_case *, void *), void *context)
 {
-    for (size_t n = 0; n < sizeof op_cases / sizeof op_cases[0]; n++) {
-        if (op_cases[n].op != op) continue;
-        for (size_t v = 0; v < variant_count; v++) {
-            op_case c = op_cases[n];
+    const size_t step = (variant_count + table->most_variants - 1) / table->most_variants;
+    for (size_t n = 0; n < table->count; n++) {
+        if (table->cases[n].op != op) continue;
+        for (size_t v = 0; v < variant_count; v += step) {
+            op_case c = table->cases[n];
             c.variant = variants[v];
             c.backward = backward;
             visit(&c, context);
@@ -291,6 +320,16 @@ static inline bool op_has_backward(op_name op)
 {
     return op == OP_NORM || op == OP_ROPE || op == OP_ATTENTION || op == OP_ACTIVATION ||
            op == OP_CROSS_ENTROPY;
+}
+
+/* Both faces of an op, over its own variants. */
+static inline void op_each_face(const op_table *table, op_name op,
+                                void (*visit)(const op_case *, void *), void *context)
+{
+    op_each(table, op, false, op_variants[op].list, op_variants[op].count, visit, context);
+    if (op_has_backward(op)) {
+        op_each(table, op, true, op_variants[op].list, op_variants[op].count, visit, context);
+    }
 }
 
 #endif

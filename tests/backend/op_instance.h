@@ -20,8 +20,9 @@ typedef struct op_buffer {
     const char *name; /* NULL: this slot is not used by the case */
     stlora_dtype dtype;
     int64_t rows, cols, ld;
-    bool written; /* by the op: compared, fenced */
-    size_t bytes; /* of data */
+    bool written;              /* by the op: compared, fenced */
+    bool side;                 /* a float field of the args: float in ref too */
+    size_t bytes, block_bytes; /* of data; with what lies around it */
     unsigned char *block, *data;
 } op_buffer;
 
@@ -88,22 +89,30 @@ static inline const void *op_data(const op_buffer *b)
     return b->name ? b->data : NULL;
 }
 
-enum { READ = 0, WRITTEN = 1 };
+enum { READ = 0, WRITTEN = 1, SIDE = 2 };
 
-/* Adds a buffer: uniform values in [low, high), all bytes of the padding ones. */
+/* A block for b's shape: fences around what is written, one element before the data, all of it ones. */
+static inline void op_allocate(op_buffer *b)
+{
+    const size_t size = stlora_dtype_size(b->dtype), guard = b->written ? OP_GUARD : 0;
+    b->bytes = (size_t)((b->rows - 1) * b->ld + b->cols) * size;
+    b->block_bytes = guard + size + b->bytes + guard;
+    b->block = malloc(b->block_bytes);
+    assert_non_null(b->block);
+    memset(b->block, 0xff, b->block_bytes);
+    b->data =
+        b->block + guard + size; /* malloc aligns to 16: the element is aligned, no vector is */
+}
+
+/* Adds a buffer of uniform values in [low, high). */
 static inline void op_add(op_instance *x, int slot, const char *name, stlora_dtype dtype,
                           int64_t rows, int64_t cols, int64_t pad, int use, double low, double high)
 {
     op_buffer *b = &x->buffer[slot];
-    const size_t size = stlora_dtype_size(dtype), guard = use & WRITTEN ? OP_GUARD : 0;
     *b = (op_buffer){.name = name, .dtype = dtype, .rows = rows, .cols = cols, .ld = cols + pad};
     b->written = use & WRITTEN;
-    b->bytes = (size_t)((rows - 1) * b->ld + cols) * size;
-    b->block = malloc(guard + size + b->bytes + guard);
-    assert_non_null(b->block);
-    memset(b->block, 0xff, guard + size + b->bytes + guard);
-    b->data = b->block + guard +
-              size; /* malloc aligns to 16: so aligned to the element, and to no vector */
+    b->side = use & SIDE;
+    op_allocate(b);
     uint64_t state = (uint64_t)slot * 1000003 + (uint64_t)(rows * 7919 + cols);
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++)
@@ -164,9 +173,9 @@ static inline void op_make_product(op_instance *x)
     }
     if (c->bias) op_add(x, PBIAS, "bias", v->weight, 1, c->out, 0, READ, -1, 1);
     if (c->rank) {
-        op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, READ, -1, 1);
+        op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE, -1, 1);
         op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->out, v->like_a ? c->out : c->rank,
-               0, READ, -1, 1);
+               0, SIDE, -1, 1);
     }
     op_add(x, PY, "y", v->y, c->tokens, c->out, c->pad, WRITTEN, -1, 1);
 }
@@ -179,7 +188,8 @@ static inline void op_make_norm(op_instance *x)
     op_add(x, NX, "x", stream, c->tokens, c->in, c->pad, READ, -2, 3);
     op_add(x, NW, "w", weight, 1, c->in, 0, READ, 0.5, 1.5);
     if (c->bias) op_add(x, NB, "b", weight, 1, c->in, 0, READ, -1, 1);
-    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2, 0, c->backward ? READ : WRITTEN, 0, 1);
+    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2, 0, SIDE | (c->backward ? READ : WRITTEN),
+           0, 1);
     if (!c->backward) {
         op_add(x, NY, "y", act, c->tokens, c->in, c->pad, WRITTEN, -1, 1);
         return;
@@ -199,10 +209,10 @@ static inline void op_make_attention(op_instance *x)
     op_add(x, AK, "k", act, keys, k_width, c->pad, READ, -2, 2);
     op_add(x, AV, "v", act, keys, k_width, c->pad, READ, -1, 1);
     op_add(x, AO, "o", act, queries, q_width, c->pad, out, -1, 1);
-    op_add(x, ALSE, "lse", STLORA_F32, queries, c->heads, 0, out, -1, 1);
+    op_add(x, ALSE, "lse", STLORA_F32, queries, c->heads, 0, SIDE | out, -1, 1);
     if (!c->backward) return;
     op_add(x, ADOUT, "dout", act, queries, q_width, c->pad, READ, -1, 1);
-    op_add(x, ADELTA, "delta", STLORA_F32, queries, c->heads, 0, WRITTEN, -1, 1);
+    op_add(x, ADELTA, "delta", STLORA_F32, queries, c->heads, 0, SIDE | WRITTEN, -1, 1);
     op_add(x, ADQ, "dq", act, queries, q_width, c->pad, WRITTEN, -1, 1);
     op_add(x, ADK, "dk", act, keys, k_width, c->pad, WRITTEN, -1, 1);
     op_add(x, ADV, "dv", act, keys, k_width, c->pad, WRITTEN, -1, 1);
@@ -230,8 +240,8 @@ static inline void op_make_elementwise(op_instance *x)
         break;
     case OP_ROPE:
         op_add(x, EX, "x", v->act, t, c->heads * c->head_dim, c->pad, WRITTEN, -1, 1);
-        op_add(x, ECOS, "cos", STLORA_F32, t + 3, c->head_dim / 2, 0, READ, 0, 6.3);
-        op_add(x, ESIN, "sin", STLORA_F32, t + 3, c->head_dim / 2, 0, READ, 0, 1);
+        op_add(x, ECOS, "cos", STLORA_F32, t + 3, c->head_dim / 2, 0, SIDE, 0, 6.3);
+        op_add(x, ESIN, "sin", STLORA_F32, t + 3, c->head_dim / 2, 0, SIDE, 0, 1);
         for (int64_t i = 0; i < (t + 3) * (c->head_dim / 2); i++) {
             const double angle = op_get(&x->buffer[ECOS], 0, i);
             op_put(&x->buffer[ECOS], 0, i, cos(angle));
@@ -253,16 +263,16 @@ static inline void op_make_elementwise(op_instance *x)
     case OP_CROSS_ENTROPY:
         x->c.in_place = c->in_place && c->backward && v->y == stream; /* one memory has one dtype */
         op_add(x, EX, "logits", stream, t, c->in, c->pad, x->c.in_place ? WRITTEN : READ, -8, 8);
-        op_add(x, ELOGPROB, "logprob", STLORA_F32, t, 1, 0, WRITTEN, -1, 1);
+        op_add(x, ELOGPROB, "logprob", STLORA_F32, t, 1, 0, SIDE | WRITTEN, -1, 1);
         if (c->backward && !x->c.in_place) {
             op_add(x, EDX, "dlogits", v->y, t, c->in, c->pad, WRITTEN, -1, 1);
         }
         break;
     case OP_ADAMW:
-        op_add(x, WP, "p", STLORA_F32, 1, t, 0, WRITTEN, -1, 1);
-        op_add(x, WM, "m", STLORA_F32, 1, t, 0, WRITTEN, -0.1, 0.1);
-        op_add(x, WV, "v", STLORA_F32, 1, t, 0, WRITTEN, 0, 0.01);
-        op_add(x, WG, "g", STLORA_F32, 1, t, 0, READ, -1, 1);
+        op_add(x, WP, "p", STLORA_F32, 1, t, 0, SIDE | WRITTEN, -1, 1);
+        op_add(x, WM, "m", STLORA_F32, 1, t, 0, SIDE | WRITTEN, -0.1, 0.1);
+        op_add(x, WV, "v", STLORA_F32, 1, t, 0, SIDE | WRITTEN, 0, 0.01);
+        op_add(x, WG, "g", STLORA_F32, 1, t, 0, SIDE, -1, 1);
         for (int64_t i = 3; i < t; i += 11) { /* as at the first step: no gradient yet */
             op_put(&x->buffer[WM], 0, i, 0);
             op_put(&x->buffer[WV], 0, i, 0);
@@ -321,14 +331,14 @@ static inline void op_make(op_instance *x, const op_case *c)
     case OP_LOWRANK_PROJECT:
         op_add(x, PX, "x", v->act, c->tokens, c->in, c->pad, READ, -1, 1);
         op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0,
-               READ, -1, 1);
-        op_add(x, PY, "h", STLORA_F32, c->tokens, c->rank, 0, WRITTEN, -1, 1);
+               SIDE, -1, 1);
+        op_add(x, PY, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE | WRITTEN, -1, 1);
         break;
     case OP_LOWRANK_GRAD:
         op_add(x, PX, "x", v->act, c->tokens, c->in, c->pad, READ, -1, 1);
-        op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, READ, -1, 1);
+        op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE, -1, 1);
         op_add(x, PY, "g", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0,
-               WRITTEN, -1, 1);
+               SIDE | WRITTEN, -1, 1);
         break;
     case OP_NORM:
         op_make_norm(x);
@@ -350,21 +360,43 @@ static inline void op_make(op_instance *x, const op_case *c)
     if (c->backward && (c->op == OP_NORM || c->op == OP_ATTENTION)) op_take_forward(x);
 }
 
-/* A second instance of from's case with from's values; widened: every act, weight and output dtype is double. */
-static inline void op_copy(op_instance *to, const op_instance *from, bool widened)
+/* A second instance with from's values; widened: everything in double that need not be float. */
+static inline void op_copy_as(op_instance *to, const op_instance *from, bool widened)
 {
-    op_case c = from->c;
-    if (widened) c.variant.act = c.variant.weight = c.variant.y = STLORA_F64;
-    op_make(to, &c);
+    const size_t units = (size_t)op_units(&from->c);
+    *to = *from;
+    to->ids = malloc(units * sizeof *to->ids);
+    to->positions = malloc(units * sizeof *to->positions);
+    to->keys = malloc(units * sizeof *to->keys);
+    assert_true(to->ids && to->positions && to->keys);
+    memcpy(to->ids, from->ids, units * sizeof *to->ids);
+    memcpy(to->positions, from->positions, units * sizeof *to->positions);
+    memcpy(to->keys, from->keys, units * sizeof *to->keys);
     for (int n = 0; n < OP_MOST_BUFFERS; n++) {
         op_buffer *b = &to->buffer[n];
-        assert_true((b->name == NULL) == (from->buffer[n].name == NULL));
-        for (int64_t i = 0; b->name && i < b->rows; i++) {
+        const op_buffer *f = &from->buffer[n];
+        if (!b->name) continue;
+        if (widened && !b->side) b->dtype = STLORA_F64;
+        op_allocate(b);
+        if (b->dtype == f->dtype) {
+            memcpy(b->block, f->block, b->block_bytes);
+            continue;
+        }
+        for (int64_t i = 0; i < b->rows; i++) {
             for (int64_t j = 0; j < b->cols; j++)
-                op_put(b, i, j, op_get(&from->buffer[n], i, j));
+                op_put(b, i, j, op_get(f, i, j));
         }
     }
-    to->loss = from->loss;
+}
+
+static inline void op_copy(op_instance *to, const op_instance *from)
+{
+    op_copy_as(to, from, false);
+}
+
+static inline void op_widen(op_instance *to, const op_instance *from)
+{
+    op_copy_as(to, from, true);
 }
 
 /* True when the guards and the padding columns of everything written are as they were; prints what is not. */

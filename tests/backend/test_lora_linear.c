@@ -190,7 +190,7 @@ static void test_gradients(void **state)
 {
     (void)state;
     int failures = 0;
-    op_each(OP_PRODUCT, false, double_variants, 2, check_linear, &failures);
+    op_each(&op_small, OP_PRODUCT, false, double_variants, 2, check_linear, &failures);
     if (failures) fail_msg("%d gradients of a LoRA linear map are wrong", failures);
 }
 

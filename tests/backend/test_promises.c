@@ -1,0 +1,406 @@
+/* test_promises.c: the promises at the top of backend.h, bit by bit, for every op of cpu at every level and of ref.
+ *
+ *   threads   1, 2 and 3 threads give the same bits
+ *   cuts      the units of a call (tokens, rows, segments) done one by one, in halves or in uneven parts give the bits of one
+ *             call: rows do not depend on their neighbours, and sums over tokens go on from what they held
+ *   poison    one NaN or infinity in one element of one input reaches what it should in ref, and nothing else
+ *   adamw     its sum of squares has sum_squares' bits and the order written in ref/adamw.c; a shrink and a decay of 1 leave
+ *             p's bits alone; the fused pass is within an ulp of the passes one by one
+ */
+#include "backend/op_instance.h"
+#include "backend/op_levels.h"
+
+/* Every table under test; ref comes last. */
+typedef struct tables {
+    op_levels levels;
+    stlora_backend *all[9];
+    int count;
+} tables;
+
+static void tables_open(tables *t, int threads)
+{
+    stlora_error err = {0};
+    op_levels_open(&t->levels, threads);
+    for (t->count = 0; t->count < t->levels.count; t->count++)
+        t->all[t->count] = t->levels.table[t->count];
+    assert_ok(stlora_backend_create(&t->all[t->count++], "ref", threads, &err));
+}
+
+static void tables_close(tables *t)
+{
+    stlora_backend_free(t->all[t->count - 1]);
+    op_levels_close(&t->levels);
+}
+
+/* True when everything written has the same bytes, paddings and fences too; prints the first element that has not. */
+static bool same_bits(const op_instance *got, const op_instance *want)
+{
+    for (int slot = 0; slot < OP_MOST_BUFFERS; slot++) {
+        const op_buffer *g = &got->buffer[slot], *w = &want->buffer[slot];
+        if (!g->name || !g->written || (got->c.op == OP_ATTENTION && slot == ADELTA)) continue;
+        if (memcmp(g->data, w->data, g->bytes) == 0) continue;
+        const size_t size = stlora_dtype_size(g->dtype);
+        size_t e = 0;
+        while (memcmp(g->data + e * size, w->data + e * size, size) == 0)
+            e++;
+        const int64_t i = (int64_t)e / g->ld, j = (int64_t)e % g->ld;
+        print_message("%s[%lld,%lld] is %.17g, should be %.17g\n", g->name, (long long)i,
+                      (long long)j, op_get(g, i, j), op_get(w, i, j));
+        return false;
+    }
+    const bool sums = memcmp(&got->loss, &want->loss, sizeof got->loss) == 0 &&
+                      memcmp(&got->sum_squares, &want->sum_squares, sizeof got->sum_squares) == 0;
+    if (!sums) print_message("loss %.17g, should be %.17g\n", got->loss, want->loss);
+    return sums;
+}
+
+typedef struct trial {
+    tables one, two, three; /* by threads */
+    int begin, end;         /* which of the tables are tried */
+    int64_t largest;        /* cases of more multiplications are left out */
+    int failures;
+} trial;
+
+static bool too_large(const trial *all, const op_case *c)
+{
+    const int64_t rows = c->op == OP_ATTENTION ? op_keys(c) * c->heads : c->tokens;
+    return rows * (c->in + 1) * (c->out + 1) > all->largest;
+}
+
+static void report(trial *all, const stlora_backend *table, const op_case *c, const char *what)
+{
+    char label[300];
+    op_label(c, label, sizeof label);
+    print_message("  ^ %s, %s: %s\n", table->name, what, label);
+    all->failures++;
+}
+
+enum { CPU = 1, REF = 2 };
+
+static void run_trial(const op_table *table, void (*visit)(const op_case *, void *), int which,
+                      int64_t largest)
+{
+    trial all = {.largest = largest};
+    tables_open(&all.one, 1);
+    tables_open(&all.two, 2);
+    tables_open(&all.three, 3);
+    all.begin = which & CPU ? 0 : all.one.count - 1;
+    all.end = which & REF ? all.one.count : all.one.count - 1;
+    for (int op = 0; op < OP_COUNT; op++)
+        op_each_face(table, (op_name)op, visit, &all);
+    tables_close(&all.one);
+    tables_close(&all.two);
+    tables_close(&all.three);
+    if (all.failures) fail_msg("%d promises broken", all.failures);
+}
+
+/* ---- threads and cuts ---- */
+
+/* Parts of a call over all units: the first of its own size, then all the same. */
+static void run_in_parts(const stlora_backend *table, op_instance *x, int64_t first, int64_t then)
+{
+    const int64_t units = op_units(&x->c);
+    for (int64_t begin = 0, end = first; begin < units; begin = end, end += then) {
+        if (end > units) end = units;
+        op_run(table, x, begin, end);
+    }
+}
+
+static void try_bits(const op_case *c, void *context)
+{
+    trial *all = context;
+    if (too_large(all, c)) return;
+    const int64_t units = op_units(c);
+    const struct {
+        int threads;
+        int64_t first, then;
+    } ways[] = {{2, units, 1}, {3, units, 1}, {1, 1, 1},   {2, (units + 1) / 2, units},
+                {3, 1, units}, {1, 3, 7},     {2, 37, 150}};
+    op_instance made;
+    op_make(&made, c);
+    for (int n = all->begin; n < all->end; n++) {
+        op_instance whole;
+        op_copy(&whole, &made);
+        op_run(all->one.all[n], &whole, 0, units);
+        for (size_t k = 0; k < sizeof ways / sizeof ways[0]; k++) {
+            const int64_t first = ways[k].first, then = ways[k].then;
+            if (first < units && c->op == OP_ADAMW) continue; /* its unit is the whole matrix */
+            if (first > units || (first < units && units > 64 && then < 7)) continue;
+            const tables *by_threads[] = {&all->one, &all->two, &all->three};
+            op_instance parts;
+            op_copy(&parts, &made);
+            run_in_parts(by_threads[ways[k].threads - 1]->all[n], &parts, first, then);
+            char what[100];
+            (void)snprintf(what, sizeof what,
+                           "%d threads, first %lld, then by %lld, against 1 thread and all at once",
+                           ways[k].threads, (long long)first, (long long)then);
+            if (!same_bits(&parts, &whole)) report(all, all->one.all[n], c, what);
+            op_free(&parts);
+        }
+        op_free(&whole);
+    }
+    op_free(&made);
+}
+
+static void test_bits(void **state)
+{
+    (void)state;
+    run_trial(&op_small, try_bits, CPU, INT64_MAX);
+}
+
+static void test_bits_large(void **state)
+{
+    (void)state;
+    run_trial(&op_large, try_bits, CPU, INT64_MAX);
+}
+
+static void test_bits_of_ref(void **state)
+{
+    (void)state;
+    run_trial(&op_small, try_bits, REF, 5000);
+}
+
+/* ---- poison ---- */
+
+/* 0 finite, 1 infinite, 2 NaN */
+static int kind_of(double value)
+{
+    return isnan(value) ? 2 : isinf(value) ? 1 : 0;
+}
+
+/* What is finite in ref is finite, and what is NaN or infinite there is NaN or infinite, a NaN staying NaN when NaN was the poison. */
+static bool propagates(const op_instance *got, const op_instance *want, double poison)
+{
+    for (int slot = 0; slot < OP_MOST_BUFFERS; slot++) {
+        const op_buffer *g = &got->buffer[slot], *w = &want->buffer[slot];
+        if (!g->name || !g->written || (got->c.op == OP_ATTENTION && slot == ADELTA)) continue;
+        for (int64_t n = 0; n < g->rows * g->cols; n++) {
+            const int64_t i = n / g->cols, j = n % g->cols;
+            const int is = kind_of(op_get(g, i, j)), should = kind_of(op_get(w, i, j));
+            const bool good = isnan(poison) ? is == should : (is == 0) == (should == 0);
+            if (good) continue;
+            print_message("%s[%lld,%lld] is %g, should be %g\n", g->name, (long long)i,
+                          (long long)j, op_get(g, i, j), op_get(w, i, j));
+            return false;
+        }
+    }
+    return (kind_of(got->loss) == 0) == (kind_of(want->loss) == 0) &&
+           (kind_of(got->sum_squares) == 0) == (kind_of(want->sum_squares) == 0);
+}
+
+/* In every buffer of the case in turn, outputs too: what is overwritten forgets what it held. */
+static void try_poison(const op_case *c, void *context)
+{
+    trial *all = context;
+    if (too_large(all, c)) return;
+    const stlora_backend *ref = all->one.all[all->one.count - 1];
+    static const double poisons[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
+    op_instance made;
+    op_make(&made, c);
+    for (int trap = 0; trap < 3 * OP_MOST_BUFFERS; trap++) {
+        if (!made.buffer[trap / 3].name) continue;
+        const double poison = poisons[trap % 3];
+        op_instance poisoned, want;
+        op_copy(&poisoned, &made);
+        op_buffer *b = &poisoned.buffer[trap / 3];
+        const int64_t at = trap % 2 ? b->rows * b->cols - 1 : b->rows * b->cols / 2;
+        op_put(b, at / b->cols, at % b->cols, poison);
+        op_widen(&want, &poisoned);
+        op_run(ref, &want, 0, op_units(c));
+        for (int n = all->begin; n < all->end; n++) {
+            op_instance got;
+            op_copy(&got, &poisoned);
+            op_run(all->one.all[n], &got, 0, op_units(c));
+            char what[80];
+            (void)snprintf(what, sizeof what, "%g in %s[%lld]", poison, b->name, (long long)at);
+            if (!propagates(&got, &want, poison)) report(all, all->one.all[n], c, what);
+            op_free(&got);
+        }
+        op_free(&poisoned);
+        op_free(&want);
+    }
+    op_free(&made);
+}
+
+static void test_poison(void **state)
+{
+    (void)state;
+    run_trial(&op_small, try_poison, CPU, 3000);
+}
+
+/* ---- adamw ---- */
+
+/* The order of ref/adamw.c's comment, written a second time and another way: every element looks for its lane. */
+static double squares_as_written(const float *x, int64_t count)
+{
+    double total = 0;
+    for (int64_t block = 0; block * 65536 < count; block++) {
+        double sum = 0;
+        for (int64_t lane = 0; lane < 16; lane++) {
+            double squares = 0;
+            for (int64_t i = block * 65536 + lane; i < count && i < (block + 1) * 65536; i += 16) {
+                squares += (double)x[i] * (double)x[i];
+            }
+            sum = lane == 0 ? squares : sum + squares;
+        }
+        total += sum;
+    }
+    return total;
+}
+
+static void test_order_of_squares(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {0,  1,    2,     15,    16,    17,    31,
+                                     33, 1000, 65535, 65536, 65537, 200003};
+    tables all;
+    float *x = calloc(200003, sizeof *x);
+    assert_non_null(x);
+    uint64_t seed = 3;
+    for (int i = 0; i < 200003; i++)
+        x[i] = (float)op_uniform(&seed, -3, 3);
+    for (int threads = 1; threads <= 3; threads++) {
+        tables_open(&all, threads);
+        for (int n = 0; n < all.count; n++) {
+            for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
+                const double got = all.all[n]->sum_squares(all.all[n], x, counts[k]);
+                const double want = squares_as_written(x, counts[k]);
+                if (got != want) {
+                    fail_msg("%s: %lld squares sum to %.17g, should be %.17g", all.all[n]->name,
+                             (long long)counts[k], got, want);
+                }
+            }
+            x[77] = NAN;
+            assert_true(isnan(all.all[n]->sum_squares(all.all[n], x, 100)));
+            x[77] = -INFINITY;
+            assert_true(isinf(all.all[n]->sum_squares(all.all[n], x, 100)));
+            x[77] = 1;
+        }
+        tables_close(&all);
+    }
+    free(x);
+}
+
+static void try_adamw_sums(const op_case *c, void *context)
+{
+    trial *all = context;
+    if (c->op != OP_ADAMW) return;
+    for (int n = all->begin; n < all->end; n++) {
+        const stlora_backend *table = all->one.all[n];
+        op_instance x;
+        op_make(&x, c);
+        op_run(table, &x, 0, c->tokens);
+        const double sum = table->sum_squares(table, op_floats(&x.buffer[WP], 0), c->tokens);
+        if (sum != x.sum_squares)
+            report(all, table, c, "sum_squares of the new p against adamw's own");
+        op_free(&x);
+    }
+}
+
+static void test_adamw_sums(void **state)
+{
+    (void)state;
+    run_trial(&op_small, try_adamw_sums, CPU | REF, INT64_MAX);
+}
+
+/* Without gradient and moments nothing moves p: not the sign of a zero, not a subnormal number. */
+static void test_adamw_leaves_bits(void **state)
+{
+    (void)state;
+    tables all;
+    tables_open(&all, 1);
+    for (int n = 0; n < all.count; n++) {
+        float p[37], held[37], zero[37] = {0}, m[37] = {0}, v[37] = {0};
+        for (int i = 0; i < 37; i++)
+            p[i] = (float[]){-0.0f, 1e-40f, -3e38f, 0.1f, 1e-45f}[i % 5];
+        memcpy(held, p, sizeof p);
+        double sum;
+        const stlora_adamw_args args = {.count = 37,
+                                        .p = p,
+                                        .m = m,
+                                        .v = v,
+                                        .g = zero,
+                                        .grad_scale = 1,
+                                        .shrink = 1,
+                                        .decay = 1,
+                                        .beta1 = 0.9,
+                                        .beta2 = 0.999,
+                                        .eps = 1e-8,
+                                        .step_size = 1e-2,
+                                        .sqrt_bc2 = 0.03,
+                                        .sum_squares = &sum};
+        all.all[n]->adamw(all.all[n], &args);
+        assert_memory_equal(p, held, sizeof p);
+    }
+    tables_close(&all);
+}
+
+static int64_t ulps_between(float a, float b)
+{
+    int32_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    const int64_t i = x < 0 ? INT64_C(-2147483648) - x : x,
+                  j = y < 0 ? INT64_C(-2147483648) - y : y;
+    return i > j ? i - j : j - i;
+}
+
+/* E-20: shrink, decay and AdamW as passes of their own over memory, against the fused pass. */
+static void test_adamw_fused(void **state)
+{
+    (void)state;
+    const op_case c = {
+        .op = OP_ADAMW, .tokens = 8 * 896, .shrink = 0.995, .decay = 0.99995, .grad_scale = 0.25};
+    tables all;
+    tables_open(&all, 2);
+    for (int n = 0; n < all.count; n++) {
+        op_instance x, y;
+        op_make(&x, &c);
+        op_make(&y, &c);
+        op_run(all.all[n], &x, 0, c.tokens);
+        const stlora_adamw_args a = op_adamw_args(&y);
+        float *g = malloc(sizeof *g * (size_t)a.count);
+        assert_non_null(g);
+        for (int64_t i = 0; i < a.count; i++)
+            g[i] = a.g[i] * (float)a.grad_scale;
+        for (int64_t i = 0; i < a.count; i++)
+            a.p[i] *= (float)a.shrink;
+        for (int64_t i = 0; i < a.count; i++)
+            a.p[i] *= (float)a.decay;
+        for (int64_t i = 0; i < a.count; i++)
+            a.m[i] += (float)(1 - a.beta1) * (g[i] - a.m[i]);
+        for (int64_t i = 0; i < a.count; i++)
+            a.v[i] *= (float)a.beta2;
+        for (int64_t i = 0; i < a.count; i++)
+            a.v[i] += (float)(1 - a.beta2) * g[i] * g[i];
+        for (int64_t i = 0; i < a.count; i++) {
+            const float d = sqrtf(a.v[i]) / (float)a.sqrt_bc2 + (float)a.eps;
+            a.p[i] -= (float)a.step_size * (a.m[i] / d);
+        }
+        const float *p = op_floats(&x.buffer[WP], 0);
+        for (int64_t i = 0; i < a.count; i++) {
+            if (ulps_between(p[i], a.p[i]) <= 1) continue;
+            fail_msg("%s: p[%lld] is %.9g fused and %.9g pass by pass", all.all[n]->name,
+                     (long long)i, (double)p[i], (double)a.p[i]);
+        }
+        free(g);
+        op_free(&x);
+        op_free(&y);
+    }
+    tables_close(&all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_bits_large),
+        cmocka_unit_test(test_bits_of_ref),
+        cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_order_of_squares),
+        cmocka_unit_test(test_adamw_sums),
+        cmocka_unit_test(test_adamw_leaves_bits),
+        cmocka_unit_test(test_adamw_fused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
