@@ -1,7 +1,6 @@
 /* eval.c: stlora_eval: loss, exact-match, choice. */
 #include <ctype.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -92,19 +91,18 @@ static stlora_status match_row(void *context, const stlora_row *row, stlora_erro
     bool is_prefix;
     char *found;
     if (!row->has_prompt || row->kind == STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s line %" PRId64 ": exact-match wants rows with a prompt and a completion, found \"%s\"",
-                           row->file, row->line, stlora_row_kind_name(row->kind));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: exact-match wants rows with a prompt and a completion, found \"%s\"",
+                           row->where, stlora_row_kind_name(row->kind));
     STLORA_TRY(stlora_encode_row(s->tokenizer, row, &e->ids, &prompt_ids, &is_prefix, err));
     int64_t wanted = e->ids.count > prompt_ids ? (int64_t)(e->ids.count - prompt_ids) : 0;
     int64_t most = e->config->max_new_tokens > 0 ? e->config->max_new_tokens : wanted + 1;
     e->ids.count = 0;
     STLORA_TRY(stlora_tokenizer_encode(s->tokenizer, row->prompt, row->prompt_length, true, &e->ids, err));
     if (e->ids.count == 0)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s line %" PRId64 ": the prompt gives no token to go on from", row->file, row->line);
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: the prompt gives no token to go on from", row->where);
     for (size_t i = 0; i < e->ids.count; i++)
         if (e->ids.data[i] >= s->model->config.vocab_size)
-            return stlora_fail(err, STLORA_E_FORMAT, "%s line %" PRId64 ": the tokenizer gives id %d, the model has %" PRId64 " tokens", row->file,
-                               row->line, e->ids.data[i], s->model->config.vocab_size);
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %" PRId64 " tokens", row->where, e->ids.data[i], s->model->config.vocab_size);
     STLORA_TRY(decoder_for(e, (int64_t)e->ids.count + most, err));
     e->made.count = 0;
     const stlora_sampling greedy = {.top_p = 1};
@@ -133,18 +131,16 @@ static stlora_status exact_match(evaluation *e, stlora_eval_result *out, stlora_
 static stlora_status choice_score(evaluation *e, const stlora_row *row, size_t choice, double *sum, stlora_error *err)
 {
     stlora_row one = *row;
-    char where[512];
     size_t prompt_ids;
     bool is_prefix;
     const float *logprob;
     one.completion = row->choices[choice];
     one.completion_length = row->choice_lengths[choice];
-    (void)snprintf(where, sizeof where, "%s line %" PRId64, row->file, row->line);
     STLORA_TRY(stlora_encode_row(e->session.tokenizer, &one, &e->ids, &prompt_ids, &is_prefix, err));
     size_t from = prompt_ids > 0 ? prompt_ids : 1;
     *sum = 0;
-    if (from >= e->ids.count) return STLORA_OK;
-    STLORA_TRY(stlora_scorer_run(e->scorer, e->ids.data, (int64_t)e->ids.count, (int64_t)from, where, &logprob, err));
+    if (from >= e->ids.count) return stlora_fail(err, STLORA_E_FORMAT, "%s: choice %zu gives no token after the prompt", row->where, choice);
+    STLORA_TRY(stlora_scorer_run(e->scorer, e->ids.data, (int64_t)e->ids.count, (int64_t)from, row->where, &logprob, err));
     for (size_t i = from; i < e->ids.count; i++) *sum += (double)logprob[i - from];
     return STLORA_OK;
 }
@@ -155,7 +151,7 @@ static stlora_status choose_row(void *context, const stlora_row *row, stlora_err
     size_t best = 0, best_norm = 0;
     double top = 0, top_norm = 0;
     if (row->kind != STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s line %" PRId64 ": choice wants rows of prompt, choices, label, found \"%s\"", row->file, row->line,
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: choice wants rows of prompt, choices, label, found \"%s\"", row->where,
                            stlora_row_kind_name(row->kind));
     for (size_t i = 0; i < row->choice_count; i++) {
         double sum;

@@ -1,5 +1,4 @@
 /* score.c: stlora_score. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,16 +28,15 @@ static stlora_status add(scoring *s, const char *text, stlora_error *err)
 static stlora_status score_row(void *context, const stlora_row *row, stlora_error *err)
 {
     scoring *s = context;
-    char where[512], number[48];
+    char number[48];
     size_t prompt_ids;
     bool is_prefix;
     const float *logprob = NULL;
     if (row->kind == STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s line %" PRId64 ": a row of choices is for eval --task choice", row->file, row->line);
-    (void)snprintf(where, sizeof where, "%s line %" PRId64, row->file, row->line);
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: a row of choices is for eval --task choice", row->where);
     STLORA_TRY(stlora_encode_row(s->session.tokenizer, row, &s->ids, &prompt_ids, &is_prefix, err));
     int64_t count = (int64_t)s->ids.count;
-    if (count > 0) STLORA_TRY(stlora_scorer_run(s->scorer, s->ids.data, count, 1, where, &logprob, err));
+    if (count > 0) STLORA_TRY(stlora_scorer_run(s->scorer, s->ids.data, count, 1, row->where, &logprob, err));
     s->length = 0;
     STLORA_TRY(add(s, "{\"ids\": [", err));
     for (int64_t i = 0; i < count; i++) {

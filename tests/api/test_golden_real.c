@@ -40,6 +40,38 @@ static stlora_params *params_of(const char *verb, ...)
     return params;
 }
 
+/* The recorded rows mix shapes, which a data file must not: {"text": t} becomes {"prompt": "", "completion": t}, whose ids and
+ * labels are the same. Writes them into dir. */
+static void write_rows(const char *dir, char out[600])
+{
+    char path[4200];
+    json_error_t where;
+    join(path, real_dir, "rows.jsonl");
+    (void)snprintf(out, 600, "%s/rows.jsonl", dir);
+    FILE *from = fopen(path, "r"), *to = fopen(out, "w");
+    assert_non_null(from);
+    assert_non_null(to);
+    for (json_t *row; (row = json_loadf(from, JSON_DISABLE_EOF_CHECK, &where)) != NULL; json_decref(row)) {
+        json_t *text = json_object_get(row, "text");
+        if (text) {
+            (void)json_object_set(row, "completion", text);
+            (void)json_object_set_new(row, "prompt", json_string(""));
+            (void)json_object_del(row, "text");
+        }
+        assert_int_equal(json_dumpf(row, to, JSON_COMPACT), 0);
+        assert_int_equal(fputc('\n', to), '\n');
+    }
+    assert_int_equal(fclose(from), 0);
+    assert_int_equal(fclose(to), 0);
+}
+
+static void remove_dir(const char *dir)
+{
+    char command[600];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    assert_int_equal(system(command), 0);
+}
+
 typedef struct score_check {
     json_t *wanted;
     size_t row;
@@ -71,9 +103,10 @@ static void test_score(void **state)
 {
     (void)state;
     stlora_error err = {0};
-    char rows[4200], model[4200];
+    char rows[600], model[4200];
     score_check check = {.wanted = load(real_dir, "score.json")};
-    join(rows, real_dir, "rows.jsonl");
+    const char *temp = temporary_dir();
+    write_rows(temp, rows);
     join(model, model_dir, ".");
     stlora_params *params = params_of("score", "model", model, "data", rows, (const char *)NULL);
     const stlora_infer_callbacks callbacks = {.on_line = check_line, .context = &check};
@@ -82,6 +115,7 @@ static void test_score(void **state)
     print_message("largest error of a log-probability %.3g\n", check.worst);
     stlora_params_free(params);
     json_decref(check.wanted);
+    remove_dir(temp);
 }
 
 typedef struct run_check {
@@ -126,11 +160,11 @@ static void check_stability(const char *run, const json_t *wanted)
 static void run(const char *which, const char *shrink_ratio)
 {
     stlora_error err = {0};
-    char rows[4200], model[4200], adapter[4200], run_dir[512], command[600];
+    char rows[600], model[4200], adapter[4200], run_dir[512];
     const char *temp = temporary_dir();
     json_t *train = load(real_dir, "train.json");
     run_check check = {.wanted = json_object_get(train, which)};
-    join(rows, real_dir, "rows.jsonl");
+    write_rows(temp, rows);
     join(model, model_dir, ".");
     join(adapter, real_dir, "adapter_init");
     (void)snprintf(run_dir, sizeof run_dir, "%s/run", temp);
@@ -165,8 +199,7 @@ static void run(const char *which, const char *shrink_ratio)
     }
     stlora_params_free(params);
     json_decref(train);
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", temp);
-    assert_int_equal(system(command), 0);
+    remove_dir(temp);
 }
 
 static void test_run_stable_lora(void **state)
