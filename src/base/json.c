@@ -2,6 +2,7 @@
  * Not here: what a key means. Invariant: a real number is written with the fewest digits that read back as itself. */
 #include "base/json.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,6 +77,7 @@ typedef struct json_writer {
     stlora_atomic_file *file;
     const char *path;
     stlora_error *err;
+    bool sorted;
 } json_writer;
 
 static stlora_status put(json_writer *w, const char *text, size_t size)
@@ -165,7 +167,7 @@ static stlora_status put_object(json_writer *w, const json_t *object, int depth)
     const char *key;
     json_t *member;
     json_object_foreach(view.iterated, key, member) keys[i++] = key;
-    qsort(keys, count, sizeof *keys, by_bytes);
+    if (w->sorted) qsort(keys, count, sizeof *keys, by_bytes);
     stlora_status status = put(w, "{", 1);
     if (status == STLORA_OK) status = put_members(w, object, keys, count, depth);
     stlora_free(keys);
@@ -197,15 +199,25 @@ static stlora_status put_value(json_writer *w, const json_t *value, int depth)
     return put_scalar(w, value);
 }
 
-stlora_status stlora_json_save(const json_t *value, const char *path, stlora_error *err)
+static stlora_status save(const json_t *value, const char *path, bool sorted, stlora_error *err)
 {
     if (!value) return stlora_fail(err, STLORA_E_NOMEM, "%s: no memory for its JSON", path);
     stlora_atomic_file *file;
     STLORA_TRY(stlora_atomic_open(&file, path, err));
-    json_writer writer = {.file = file, .path = path, .err = err};
+    json_writer writer = {.file = file, .path = path, .err = err, .sorted = sorted};
     stlora_status status = put_value(&writer, value, 0);
     if (status == STLORA_OK) status = put(&writer, "\n", 1);
     if (status == STLORA_OK) return stlora_atomic_commit(file, err);
     stlora_atomic_abort(file);
     return status;
+}
+
+stlora_status stlora_json_save(const json_t *value, const char *path, stlora_error *err)
+{
+    return save(value, path, true, err);
+}
+
+stlora_status stlora_json_save_in_order(const json_t *value, const char *path, stlora_error *err)
+{
+    return save(value, path, false, err);
 }

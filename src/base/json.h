@@ -19,6 +19,9 @@ STLORA_NODISCARD stlora_status stlora_json_parse(json_t **out, const char *bytes
  * back as themselves, atomically, with a final line break. NULL (a value that could not be built) is STLORA_E_NOMEM. */
 STLORA_NODISCARD stlora_status stlora_json_save(const json_t *value, const char *path, stlora_error *err);
 
+/* stlora_json_save_in_order: the same with keys in the order in which they were set, for files whose order has a meaning. */
+STLORA_NODISCARD stlora_status stlora_json_save_in_order(const json_t *value, const char *path, stlora_error *err);
+
 /* stlora_json_type: "object", "array", "string", "integer", "real", "true", "false", "null", "nothing" (NULL). */
 const char *stlora_json_type(const json_t *value);
 

@@ -18,7 +18,7 @@ typedef struct stlora_peft_config {
     double lora_alpha, lora_dropout;
     bool use_rslora, fan_in_fan_out;
     char *target_regex;     /* target_modules as a string ("all-linear" included), or NULL */
-    char **targets;         /* target_modules as a list */
+    char **targets;         /* target_modules as a list; neither = null: PEFT's own table for the architecture */
     size_t target_count;
     char *exclude_regex;    /* exclude_modules, the same two forms */
     char **excludes;
@@ -32,10 +32,12 @@ typedef struct stlora_peft_config {
 
 void stlora_peft_config_free(stlora_peft_config *config); /* frees what the fields own, zeroes the struct */
 
-/* stlora_peft_config_load: reads dir/adapter_config.json. Unknown keys are ignored as PEFT does; keys that would change the
- * result and are not implemented (peft_type other than LORA, use_dora, bias other than "none", modules_to_save, lora_bias,
- * trainable_token_indices, target_parameters, layer_replication, use_qalora, alora_invocation_tokens, megatron..., non-null variant
- * configs, init_lora_weights that change the base: pissa*, olora, corda, loftq, lora_ga) are STLORA_E_UNSUPPORTED by name. */
+/* stlora_peft_config_load: reads dir/adapter_config.json. Absent keys take PEFT's defaults (r 8, lora_alpha 8, no dropout). Unknown
+ * keys are ignored as PEFT does; keys that would change the result and are not implemented (peft_type other than LORA, use_dora,
+ * bias other than "none", modules_to_save, lora_bias, trainable_token_indices, target_parameters, layer_replication, layers_pattern,
+ * use_qalora, alora_invocation_tokens, megatron_config, velora_config, monteclora_config, use_bdlora, arrow_config, kasa_config,
+ * init_lora_weights that change the base: pissa*, olora, corda, loftq, lora_ga) are STLORA_E_UNSUPPORTED by name.
+ * *out is filled on success only; free with stlora_peft_config_free. */
 STLORA_NODISCARD stlora_status stlora_peft_config_load(stlora_peft_config *out, const char *dir,
                                                        stlora_error *err);
 
@@ -54,7 +56,9 @@ typedef struct stlora_peft_pair {
 /* stlora_peft_write: writes adapter_config.json and adapter_model.safetensors (F32, metadata {"format":"pt"}) into dir, which
  * exists; each file atomically. The config holds only the long-standing keys of FORMATS.md 1.2 and rank_pattern, alpha_pattern,
  * use_rslora when they are used; target_modules is a sorted list (or the string it was given as). fan_in_fan_out as in config. Tensor names are
- * base_model.model.<module>.lora_A.weight / .lora_B.weight, in ascending order. Deterministic. */
+ * base_model.model.<module>.lora_A.weight / .lora_B.weight, in ascending order. Deterministic. STLORA_E_NONFINITE, naming the
+ * tensor, when an element is NaN or infinite; STLORA_E_USAGE: a size <= 0, a NULL matrix, a module twice, text that is
+ * no UTF-8. After a failure nothing new is left in dir. */
 STLORA_NODISCARD stlora_status stlora_peft_write(const char *dir, const stlora_peft_config *config,
                                                  const stlora_peft_pair *pairs, size_t count,
                                                  stlora_error *err);

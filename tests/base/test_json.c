@@ -195,6 +195,24 @@ static void test_save(void **state)
     assert_ok(stlora_remove_tree(dir, &err));
 }
 
+static void test_save_in_order(void **state)
+{
+    (void)state;
+    stlora_error err = {0};
+    char path[512];
+    const char *dir = temporary_dir();
+    (void)snprintf(path, sizeof path, "%s/a.json", dir);
+    json_t *value = json_pack("{s:i, s:i, s:{s:i, s:i}}", "z", 1, "a", 2, "m", "y", 3, "b", 4);
+    char *text;
+    size_t size;
+    assert_ok(stlora_json_save_in_order(value, path, &err));
+    assert_ok(stlora_file_read(&text, &size, path, 10000, &err));
+    assert_string_equal(text, "{\n  \"z\": 1,\n  \"a\": 2,\n  \"m\": {\n    \"y\": 3,\n    \"b\": 4\n  }\n}\n");
+    stlora_free(text);
+    json_decref(value);
+    assert_ok(stlora_remove_tree(dir, &err));
+}
+
 static void test_save_reads_back_the_same(void **state)
 {
     (void)state;
@@ -243,6 +261,7 @@ int main(void)
         cmocka_unit_test(test_load),
         cmocka_unit_test(test_load_from_a_pipe),
         cmocka_unit_test(test_save),
+        cmocka_unit_test(test_save_in_order),
         cmocka_unit_test(test_save_reads_back_the_same),
         cmocka_unit_test(test_types),
     };
