@@ -15,10 +15,23 @@
 
 #include "backend/cpu/level.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
+/* Accumulators become registers in loops that are unrolled in functions that are inlined. A sanitizer's checks would come along a
+ * hundredfold, so there the instances of a tile share one function. */
+#if defined(__has_feature)
+#    if __has_feature(address_sanitizer)
+#        define STLORA_SANITIZED
+#    endif
+#elif defined(__SANITIZE_ADDRESS__)
+#    define STLORA_SANITIZED
+#endif
+#if defined(STLORA_SANITIZED)
+#    define ALWAYS_INLINE static __attribute__((noinline, unused))
+#    define UNROLL
+#elif defined(__clang__)
+#    define ALWAYS_INLINE static inline __attribute__((always_inline))
 #    define UNROLL _Pragma("clang loop unroll(full)")
 #else
+#    define ALWAYS_INLINE static inline __attribute__((always_inline))
 #    define UNROLL _Pragma("GCC unroll 16")
 #endif
 
