@@ -122,8 +122,8 @@ static stlora_status normal_form(stlora_added_token *token, const stlora_normali
 {
     const char *text = token->content;
     size_t length = token->length;
-    bool at_start = true;
-    STLORA_TRY(stlora_normalize(normalizer, work, &text, &length, &at_start, err));
+    size_t origin = 0;
+    STLORA_TRY(stlora_normalize(normalizer, work, &text, &length, &origin, err));
     token->normal_length = length;
     return stlora_strdup_n(&token->normal, text, length, err);
 }
@@ -299,6 +299,7 @@ stlora_status stlora_added_split(const stlora_added_tokens *added, bool normal, 
             STLORA_TRY(stands_alone(added, text, length, begin, end, &alone, err));
         if (!alone) continue;
         take_white_space(token, text, length, done, &begin, &end);
+        if (begin >= end) continue; /* all of it was white space that the token before took */
         if (done < begin) STLORA_TRY(visit(context, NULL, text, done, begin, err));
         STLORA_TRY(visit(context, token, text, begin, end, err));
         done = end;

@@ -99,13 +99,18 @@ stlora_status stlora_normalizer_read(stlora_normalizer *normalizer, const json_t
     return stlora_part_visit(part, "normalizers", read_step, normalizer, place, err);
 }
 
-/* The result's first character comes from the text's first one unless that was dropped, or replaced together with
- * others: the library then aligns what replaces them with the last of them. */
+/* How much of text[begin, end) lies in its first `origin` bytes. */
+static size_t in_origin(size_t begin, size_t end, size_t origin)
+{
+    return (end < origin ? end : origin) - (begin < origin ? begin : origin);
+}
+
+/* The library aligns what replaces characters with the last of them, and what is put between with the one before. */
 static stlora_status replace(const stlora_normal_step *step, const char *text, size_t length,
-                             stlora_bytes *out, bool *at_start, stlora_error *err)
+                             stlora_bytes *out, size_t *origin, stlora_error *err)
 {
     stlora_matches walk = {0};
-    size_t copied = 0;
+    size_t copied = 0, kept = 0;
     for (;;) {
         size_t begin, end;
         bool found;
@@ -114,17 +119,14 @@ static stlora_status replace(const stlora_normal_step *step, const char *text, s
         if (!found) break;
         STLORA_TRY(stlora_bytes_append(out, text + copied, begin - copied, err));
         STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
-        if (begin == 0 && end > 0) {
-            size_t first;
-            (void)stlora_utf8_read(text, &first);
-            if (step->length == 0 || end > first) *at_start = false;
-        }
+        kept += in_origin(copied, begin, *origin) + (end <= *origin ? step->length : 0);
         copied = end;
     }
+    *origin = kept + in_origin(copied, length, *origin);
     return stlora_bytes_append(out, text + copied, length - copied, err);
 }
 
-static void strip(const stlora_normal_step *step, const char **text, size_t *length, bool *at_start)
+static void strip(const stlora_normal_step *step, const char **text, size_t *length, size_t *origin)
 {
     size_t begin = 0, end = *length, size;
     while (step->left && begin < end &&
@@ -135,61 +137,75 @@ static void strip(const stlora_normal_step *step, const char **text, size_t *len
         if (!stlora_is_white_space(stlora_utf8_read(*text + back, &size))) break;
         end = back;
     }
-    if (begin > 0) *at_start = false;
+    *origin = in_origin(begin, end, *origin);
     *text += begin;
     *length = end - begin;
 }
 
 static stlora_status strip_accents(const char *text, size_t length, stlora_bytes *out,
-                                   bool *at_start, stlora_error *err)
+                                   stlora_error *err)
 {
     size_t size;
-    for (size_t at = 0; at < length; at += size) {
+    for (size_t at = 0; at < length; at += size)
         if (!stlora_is_mark(stlora_utf8_read(text + at, &size)))
             STLORA_TRY(stlora_bytes_append(out, text + at, size, err));
-        else if (at == 0)
-            *at_start = false;
-    }
     return STLORA_OK;
 }
 
-static stlora_status apply(const stlora_normal_step *step, const char *text, size_t length,
-                           stlora_bytes *out, bool *at_start, stlora_error *err)
+/* The steps that treat each character by itself, or nearly so. */
+static stlora_status rewrite(const stlora_normal_step *step, const char *text, size_t length,
+                             stlora_bytes *out, stlora_error *err)
 {
     switch (step->kind) {
     case FORM:
         return stlora_unicode_form(out, text, length, step->composed, step->compatibility, err);
     case LOWERCASE:
         return stlora_unicode_lower(out, text, length, err);
-    case PREPEND:
-        if (length) STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
-        return stlora_bytes_append(out, text, length, err);
-    case REPLACE:
-        return replace(step, text, length, out, at_start, err);
     case STRIP_ACCENTS:
-        return strip_accents(text, length, out, at_start, err);
+        return strip_accents(text, length, out, err);
     case BYTE_LEVEL:
         return stlora_byte_level_spell(out, text, length, err);
+    case PREPEND:
+    case REPLACE:
     case STRIP:
-        break; /* needs no copy: see below */
+        break; /* see stlora_normalize */
     }
     return STLORA_OK;
 }
 
+static stlora_status apply(const stlora_normal_step *step, const char *text, size_t length,
+                           stlora_bytes *out, size_t *origin, stlora_error *err)
+{
+    if (step->kind == REPLACE) return replace(step, text, length, out, origin, err);
+    if (step->kind == PREPEND) {
+        if (length == 0) return STLORA_OK;
+        if (*origin > 0) *origin += step->length;
+        STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
+        return stlora_bytes_append(out, text, length, err);
+    }
+    size_t first = *origin < length ? *origin : length;
+    if (first > 0) { /* what the beginning alone becomes tells how long it is */
+        STLORA_TRY(rewrite(step, text, first, out, err));
+        *origin = out->count;
+        out->count = 0;
+    }
+    return rewrite(step, text, length, out, err);
+}
+
 stlora_status stlora_normalize(const stlora_normalizer *normalizer, stlora_normal_work *work,
-                               const char **text, size_t *length, bool *at_start, stlora_error *err)
+                               const char **text, size_t *length, size_t *origin, stlora_error *err)
 {
     int used = 1; /* the buffer that *text lies in, if any */
     for (size_t i = 0; i < normalizer->count; i++) {
         const stlora_normal_step *step = &normalizer->steps[i];
         if (step->kind == STRIP) {
-            strip(step, text, length, at_start);
+            strip(step, text, length, origin);
             continue;
         }
         used = !used;
         stlora_bytes *out = &work->texts[used];
         out->count = 0;
-        STLORA_TRY(apply(step, *text, *length, out, at_start, err));
+        STLORA_TRY(apply(step, *text, *length, out, origin, err));
         *text = out->data ? out->data : "";
         *length = out->count;
     }

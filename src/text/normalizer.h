@@ -26,10 +26,10 @@ typedef struct stlora_normal_work {
 void stlora_normal_work_free(stlora_normal_work *work);
 
 /* stlora_normalize: [*text, *length), valid UTF-8, becomes its normal form, borrowed from work until the next call, or
- * stays the given text. *at_start, true when the given text is the beginning of what is encoded, becomes false when the
- * first character of the result stands for a later one (Metaspace's scheme "first" asks). */
+ * stays the given text. *origin is how many bytes at the beginning stand for the very first character of what is
+ * encoded (Metaspace's scheme "first" asks whether there are any); it is kept up to date. */
 STLORA_NODISCARD stlora_status stlora_normalize(const stlora_normalizer *normalizer,
                                                 stlora_normal_work *work, const char **text,
-                                                size_t *length, bool *at_start, stlora_error *err);
+                                                size_t *length, size_t *origin, stlora_error *err);
 
 #endif

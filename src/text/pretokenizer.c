@@ -235,7 +235,7 @@ typedef struct walk {
 } walk;
 
 static stlora_status run(const walk *w, size_t at_step, const char *text, size_t length,
-                         bool at_start, stlora_error *err);
+                         size_t origin, stlora_error *err);
 
 /* Takes the stretches of a text, matches and what lies between, in their order and passes on pieces. One piece may
  * be pending: the next stretch may join it. */
@@ -243,7 +243,8 @@ typedef struct cutter {
     const walk *w;
     size_t next_step;
     const char *text;
-    bool at_start, invert;
+    bool invert;
+    size_t origin;
     cut_behavior behavior;
     bool pending, previous_match;
     size_t begin, end;
@@ -252,7 +253,8 @@ typedef struct cutter {
 static stlora_status emit(const cutter *c, size_t begin, size_t end, stlora_error *err)
 {
     if (begin == end) return STLORA_OK;
-    return run(c->w, c->next_step, c->text + begin, end - begin, c->at_start && begin == 0, err);
+    return run(c->w, c->next_step, c->text + begin, end - begin,
+               c->origin > begin ? c->origin - begin : 0, err);
 }
 
 static stlora_status flush(cutter *c, stlora_error *err)
@@ -327,13 +329,12 @@ static stlora_status split_class(cutter *c, bool (*in_class)(uint32_t), size_t l
 }
 
 static stlora_status metaspace(const stlora_cut_step *step, stlora_bytes *out, const char *text,
-                               size_t length, bool at_start, stlora_error *err)
+                               size_t length, bool at_origin, stlora_error *err)
 {
-    out->count = 0;
     bool begins =
         text[0] == ' ' || (length >= step->replacement_length &&
                            memcmp(text, step->replacement, step->replacement_length) == 0);
-    if (!begins && (step->scheme == ALWAYS || (step->scheme == FIRST && at_start)))
+    if (!begins && (step->scheme == ALWAYS || (step->scheme == FIRST && at_origin)))
         STLORA_TRY(stlora_bytes_append(out, step->replacement, step->replacement_length, err));
     for (size_t at = 0; at < length;) {
         const char *space = memchr(text + at, ' ', length - at);
@@ -346,45 +347,45 @@ static stlora_status metaspace(const stlora_cut_step *step, stlora_bytes *out, c
     return STLORA_OK;
 }
 
+/* What the steps that do not cut make of a text; of its beginning they make the beginning. */
+static stlora_status rewrite(const stlora_cut_step *step, stlora_bytes *out, const char *text,
+                             size_t length, bool at_origin, stlora_error *err)
+{
+    out->count = 0;
+    if (step->kind == METASPACE) return metaspace(step, out, text, length, at_origin, err);
+    if (step->kind == SPELL) return stlora_byte_level_spell(out, text, length, err);
+    if (text[0] != ' ') STLORA_TRY(stlora_bytes_append(out, " ", 1, err));
+    return stlora_bytes_append(out, text, length, err);
+}
+
 static stlora_status run(const walk *w, size_t at_step, const char *text, size_t length,
-                         bool at_start, stlora_error *err)
+                         size_t origin, stlora_error *err)
 {
     if (at_step == w->pretokenizer->count) return w->sink(w->context, text, length, err);
     const stlora_cut_step *step = &w->pretokenizer->steps[at_step];
-    stlora_bytes *out = &w->work[at_step];
+    if (origin > length) origin = length;
     cutter c = {.w = w,
                 .next_step = at_step + 1,
                 .text = text,
-                .at_start = at_start,
+                .origin = origin,
                 .invert = step->invert,
                 .behavior = step->behavior};
-    switch (step->kind) {
-    case SPLIT:
-        return split_pattern(&c, &step->pattern, length, err);
-    case SPLIT_CLASS:
-        return split_class(&c, step->in_class, length, err);
-    case METASPACE:
-        STLORA_TRY(metaspace(step, out, text, length, at_start, err));
-        break;
-    case SPELL:
-        out->count = 0;
-        STLORA_TRY(stlora_byte_level_spell(out, text, length, err));
-        break;
-    case PREFIX_SPACE:
-        if (text[0] == ' ') return run(w, at_step + 1, text, length, at_start, err);
-        out->count = 0;
-        STLORA_TRY(stlora_bytes_append(out, " ", 1, err));
-        STLORA_TRY(stlora_bytes_append(out, text, length, err));
-        break;
+    if (step->kind == SPLIT) return split_pattern(&c, &step->pattern, length, err);
+    if (step->kind == SPLIT_CLASS) return split_class(&c, step->in_class, length, err);
+    stlora_bytes *out = &w->work[at_step];
+    if (origin > 0) {
+        STLORA_TRY(rewrite(step, out, text, origin, true, err));
+        origin = out->count;
     }
-    return run(w, at_step + 1, out->data, out->count, at_start, err);
+    STLORA_TRY(rewrite(step, out, text, length, origin > 0, err));
+    return run(w, at_step + 1, out->data, out->count, origin, err);
 }
 
 stlora_status stlora_pretokenize(const stlora_pretokenizer *pretokenizer, stlora_bytes *work,
-                                 const char *text, size_t length, bool at_start,
+                                 const char *text, size_t length, size_t origin,
                                  stlora_word_sink *sink, void *context, stlora_error *err)
 {
     if (length == 0) return STLORA_OK;
     walk w = {pretokenizer, work, sink, context};
-    return run(&w, 0, text, length, at_start, err);
+    return run(&w, 0, text, length, origin, err);
 }

@@ -29,12 +29,12 @@ void stlora_pretokenizer_leave_raw(stlora_pretokenizer *pretokenizer);
 typedef stlora_status stlora_word_sink(void *context, const char *word, size_t length,
                                        stlora_error *err);
 
-/* stlora_pretokenize: cuts text, valid UTF-8, into words of at least one byte. at_start: it is the beginning of what is
- * encoded. work: one buffer for each step, all zero at first, freed by the caller. STLORA_E_FORMAT when a pattern
+/* stlora_pretokenize: cuts text, valid UTF-8, into words of at least one byte. origin: as in
+ * normalizer.h. work: one buffer for each step, all zero at first, freed by the caller. STLORA_E_FORMAT when a pattern
  * gives up, and what the sink says. */
 STLORA_NODISCARD stlora_status stlora_pretokenize(const stlora_pretokenizer *pretokenizer,
                                                   stlora_bytes *work, const char *text,
-                                                  size_t length, bool at_start,
+                                                  size_t length, size_t origin,
                                                   stlora_word_sink *sink, void *context,
                                                   stlora_error *err);
 

@@ -56,7 +56,7 @@ stlora_status stlora_pattern_next(const stlora_pattern *pattern, const char *tex
                                   stlora_matches *walk, bool *found, size_t *begin, size_t *end,
                                   stlora_error *err)
 {
-    while (walk->from <= length) {
+    while (length > 0 && walk->from <= length) {
         size_t b, e;
         *found = true;
         if (pattern->regex) {

@@ -22,7 +22,7 @@ STLORA_NODISCARD stlora_status stlora_pattern_compile(stlora_pattern *pattern, c
 void stlora_pattern_free(stlora_pattern *pattern);
 
 /* A walk over all matches in a text, left to right, none overlapping; an empty match right behind another match is
- * passed over. All zero is the beginning. */
+ * passed over; in an empty text nothing matches. All zero is the beginning. */
 typedef struct stlora_matches {
     size_t from, last_end;
     bool any;

@@ -14,7 +14,7 @@ typedef struct encoding {
     stlora_bytes *cuts; /* one for each step of the pre-tokenizer */
     stlora_bpe_work *bpe;
     stlora_ids ids;
-    bool at_start; /* the stretch that is being encoded begins where the text begins */
+    size_t origin; /* of the stretch that is being encoded: see normalizer.h */
 } encoding;
 
 stlora_status stlora_ids_push(stlora_ids *ids, int32_t id, stlora_error *err)
@@ -43,7 +43,7 @@ static stlora_status take_normal(void *context, const stlora_added_token *token,
     encoding *e = context;
     if (token) return stlora_ids_push(&e->ids, token->id, err);
     return stlora_pretokenize(&e->tokenizer->pretokenizer, e->cuts, text + begin, end - begin,
-                              e->at_start && begin == 0, take_word, e, err);
+                              e->origin > begin ? e->origin - begin : 0, take_word, e, err);
 }
 
 static stlora_status take_given(void *context, const stlora_added_token *token, const char *text,
@@ -53,9 +53,10 @@ static stlora_status take_given(void *context, const stlora_added_token *token, 
     if (token) return stlora_ids_push(&e->ids, token->id, err);
     const char *normal = text + begin;
     size_t length = end - begin;
-    e->at_start = begin == 0;
-    STLORA_TRY(stlora_normalize(&e->tokenizer->normalizer, &e->normal, &normal, &length,
-                                &e->at_start, err));
+    e->origin = 0;
+    if (begin == 0) (void)stlora_utf8_read(text, &e->origin);
+    STLORA_TRY(
+        stlora_normalize(&e->tokenizer->normalizer, &e->normal, &normal, &length, &e->origin, err));
     return stlora_added_split(&e->tokenizer->added, true, normal, length, take_normal, e, err);
 }
 
