@@ -1,6 +1,6 @@
 /* optimizer.c: the optimizer's state and the order of events in a step. It knows pairs, not layers.
  *
- * Not here: the decision (shrink.c), the per-element work (adamw.c and the backend), the file (src/api/optimizer_file.c).
+ * Not here: the decision (shrink.c), the per-element work (adamw.c and the backend), the file (src/train/optimizer_file.c).
  * Invariant: whatever is refused before a matrix was written has changed nothing; sum_squares of every matrix is that of its
  * present elements from the first step on. Test: tests/optim/test_optim_vectors.c, test_optimizer_errors.c.
  */
