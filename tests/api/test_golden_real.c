@@ -143,7 +143,7 @@ static void check_step(void *context, const stlora_step_metrics *m)
 
 static void check_stability(const char *run, const json_t *wanted)
 {
-    char path[512], name[512];
+    char path[600], name[512];
     (void)snprintf(path, sizeof path, "%s/stability.json", run);
     json_t *pairs = json_load_file(path, 0, NULL), *pair;
     size_t i;
