@@ -21,7 +21,7 @@ typedef struct golden {
     int64_t steps;
     bool wide; /* recorded in double: our fp32 norms may stray as far as our parameters */
     stlora_pair pairs[MOST_PAIRS];
-    char names[MOST_PAIRS][16];
+    char names[MOST_PAIRS][32];
     float *ga[MOST_PAIRS], *gb[MOST_PAIRS];
 } golden;
 
