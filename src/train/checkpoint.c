@@ -91,15 +91,24 @@ static stlora_status check_params(const char *file, const json_t *saved, const j
     return STLORA_OK;
 }
 
-/* Same contents, wherever the files lie now: the fingerprints are compared in their order. */
+static bool holds(json_t *object, const json_t *value)
+{
+    const char *name;
+    json_t *entry;
+    json_object_foreach(object, name, entry)
+        if (json_equal(entry, value)) return true;
+    return false;
+}
+
+/* Same contents, wherever the files lie now: every fingerprint of now is one of then. */
 static stlora_status check_inputs(const char *file, json_t *saved, json_t *now, stlora_error *err)
 {
-    void *a = json_object_iter(saved), *b = json_object_iter(now);
-    for (; a && b; a = json_object_iter_next(saved, a), b = json_object_iter_next(now, b))
-        if (!json_equal(json_object_iter_value(a), json_object_iter_value(b)))
-            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s is not the file that %s was trained with",
-                               json_object_iter_key(b), file);
-    if (a || b)
+    const char *name;
+    json_t *value;
+    json_object_foreach(now, name, value)
+        if (!holds(saved, value))
+            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s is none of the files that %s was trained with", name, file);
+    if (json_object_size(saved) != json_object_size(now))
         return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %zu input files now, %zu in %s", json_object_size(now),
                            json_object_size(saved), file);
     return STLORA_OK;

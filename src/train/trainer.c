@@ -395,7 +395,7 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
     stlora_status status = stlora_optimizer_step(t->optimizer, m->learning_rate, t->grads, &info, &why);
     if (status == STLORA_E_NONFINITE) {
         m->skipped = true;
-        info.grad_norm = NAN;
+        info.grad_norm = (double)NAN;
         for (size_t i = 0; i < stlora_optimizer_count(t->optimizer); i++) {
             stlora_pair_state pair;
             stlora_optimizer_pair(t->optimizer, i, &pair);
