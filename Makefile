@@ -12,6 +12,7 @@ PREFIX      ?= /usr/local
 JOBS        ?= $(shell nproc)
 INSTALL     ?= yes
 CMAKE_FLAGS ?=
+MAKEFLAGS   += --no-print-directory
 
 packages = $(if $(filter no,$(INSTALL)),@true,@tools/install_packages.sh $(1))
 configure = cmake -S . -B $(BUILD) -DSTLORA_TESTS=$(if $(filter test,$(1)),ON,OFF) \
