@@ -57,9 +57,8 @@ static bool in_layers(const stlora_peft_config *config, int64_t layer)
 static stlora_status mark_regex(const stlora_transformer *model, const char *pattern, bool mark,
                                 bool *chosen, size_t *hits, stlora_error *err)
 {
-    stlora_regex *regex;
-    STLORA_TRY(stlora_regex_create(&regex, pattern, strlen(pattern), true, err));
-    stlora_status status = STLORA_OK;
+    stlora_regex *regex = NULL;
+    stlora_status status = stlora_regex_create(&regex, pattern, strlen(pattern), true, err);
     for (size_t id = 0; id < model->linear_count && status == STLORA_OK; id++) {
         const char *name = stlora_transformer_linear(model, id)->name;
         bool matches = false;
@@ -70,6 +69,8 @@ static stlora_status mark_regex(const stlora_transformer *model, const char *pat
         }
     }
     stlora_regex_free(regex);
+    /* What the engine refuses is here what the user typed. */
+    if (status == STLORA_E_FORMAT) return stlora_fail(err, STLORA_E_USAGE, "target_modules: %s", err ? err->text : pattern);
     return status;
 }
 
