@@ -263,8 +263,7 @@ stlora_status stlora_atomic_write(stlora_atomic_file *file, const void *bytes, s
 
 static stlora_status finish(stlora_atomic_file *file, stlora_error *err)
 {
-    if (file->failed) return failed(file, err);
-    STLORA_TRY(flush(file, err));
+    STLORA_TRY(flush(file, err)); /* an earlier failure included */
     if (file->temp && fsync(file->fd) != 0) return refused(err, file->path, "cannot be written", errno);
     int fd = file->fd;
     file->fd = -1;
