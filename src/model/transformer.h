@@ -54,8 +54,8 @@ typedef struct stlora_transformer {
 } stlora_transformer;
 
 /* stlora_transformer_open: reads dir/config.json, maps the weights, binds every tensor and checks its shape. Creates; pair with
- * _close. STLORA_E_FORMAT: a tensor is missing, has another shape than config.json says or no float dtype; STLORA_E_UNSUPPORTED: family
- * or option. */
+ * _close. STLORA_E_FORMAT: a tensor is missing or has another shape than config.json says; STLORA_E_UNSUPPORTED: family, option, or a
+ * dtype other than F32, F16 and BF16. */
 STLORA_NODISCARD stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir,
                                                        stlora_error *err);
 void stlora_transformer_close(stlora_transformer *model);
