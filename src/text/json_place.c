@@ -129,7 +129,7 @@ stlora_status stlora_part_visit(const json_t *part, const char *sequence_key,
     if (depth > DEEPEST)
         return stlora_place_fail(place, STLORA_E_FORMAT, err, "a sequence within %d others",
                                  DEEPEST / 2);
-    const char *type = NULL;
+    const char *type = "";
     size_t length;
     STLORA_TRY(stlora_member_string(part, "type", true, &type, &length, place, err));
     if (strcmp(type, "Sequence") != 0) return visit(context, part, type, place, err);
