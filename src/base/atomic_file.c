@@ -48,7 +48,7 @@ stlora_status stlora_path_join(char **out, const char *dir, const char *name, st
     STLORA_TRY(stlora_alloc(&joined, size, 1, "path", err));
     memcpy(joined, dir, dir_length);
     if (slash) joined[dir_length++] = '/';
-    memcpy(joined + dir_length, name, name_length);
+    memcpy(joined + dir_length, name, name_length + 1);
     *out = joined;
     return STLORA_OK;
 }

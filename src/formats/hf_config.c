@@ -6,6 +6,7 @@
  */
 #include "formats/hf_config.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/atomic_file.h"
@@ -326,6 +327,7 @@ static stlora_status read_config(stlora_hf_config *out, const char *path, const 
         return stlora_fail(err, STLORA_E_FORMAT, "%s: must be an object, found %s", path, stlora_json_type(root));
     const hf_family *family = NULL;
     STLORA_TRY(find_family(&f, &family, err));
+    assert(family);
     stlora_hf_config c = family->defaults;
     memcpy(c.model_type, family->name, strlen(family->name) + 1);
     STLORA_TRY(read_sizes(&f, family, &c, err));

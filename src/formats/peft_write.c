@@ -164,7 +164,7 @@ static stlora_status name_tensor(stlora_named_view *out, const char *path, const
     *owned = name;
     memcpy(name, before, sizeof before - 1);
     memcpy(name + sizeof before - 1, pair->module, module);
-    memcpy(name + sizeof before - 1 + module, after, strlen(after));
+    memcpy(name + sizeof before - 1 + module, after, strlen(after) + 1);
     *out = (stlora_named_view){.name = name,
                                .view = {.data = is_a ? pair->a : pair->b,
                                         .dtype = STLORA_F32,
