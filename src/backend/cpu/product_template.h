@@ -137,9 +137,36 @@ static void product_pack_bias(float *to, const stlora_product_args *a, int64_t o
         to[i] = i < cols ? (float)stlora_load(a->bias, a->bias_dtype, o + i) : 0.0f;
 }
 
+/* The weights that this thread will probably pack next: those of the next block of the reduction, or of the task that is `threads`
+ * further. A guess costs nothing but the fetch. */
+static lookahead product_lookahead(const product_plan *p, int64_t index, const product_task *task, int64_t b)
+{
+    const stlora_product_args *a = p->args;
+    product_task next = *task;
+    if (++b >= p->k_blocks) {
+        b = 0;
+        index += p->table->threads;
+        if (index >= product_task_count(p) || p->k_blocks == 0) return (lookahead){0};
+        next = product_task_of(p, index);
+    }
+    const int64_t k0 = b * K_BLOCK, steps = least(K_BLOCK, a->in - k0);
+    const int64_t o = next.panel0 * PANEL, cols = least(next.panels * PANEL, a->out - o);
+    const int64_t size = a->w_dtype == STLORA_F32 ? 4 : 2;
+    lookahead l;
+    if (a->w_layout == STLORA_OUT_IN)
+        l = (lookahead){at_element(a->w, a->w_dtype, o * a->ldw + k0), 0, steps * size, a->ldw * size, cols, 0};
+    else
+        l = (lookahead){at_element(a->w, a->w_dtype, k0 * a->ldw + o), 0, cols * size, a->ldw * size, steps, 0};
+    const int64_t tiles = (task->t1 - task->t0 + TILE_MR - 1) / TILE_MR * task->panels;
+    const int64_t lines = l.rows_left * ((l.row_bytes + CACHE_LINE - 1) / CACHE_LINE);
+    const int64_t chances = tiles * (K_BLOCK / AHEAD_STEPS / (p->pairs ? 2 : 1));
+    l.lines = (int)least(8, lines / chances + 1);
+    return l;
+}
+
 /* All tokens of a task over one packed block of the reduction. */
 static void product_sweep(const product_plan *p, const product_task *task, const reduction *r, int64_t b,
-                          product_scratch *s)
+                          lookahead *ahead, product_scratch *s)
 {
     const stlora_product_args *a = p->args;
     const bool first = b == 0, last = b == p->blocks - 1;
@@ -148,9 +175,9 @@ static void product_sweep(const product_plan *p, const product_task *task, const
     const bool widen = !p->pairs && a->x.dtype != STLORA_F32 && r->steps > 0;
     const tile_function(*kernels)[TILE_NV] = tile_f32_table;
 #if defined(STLORA_LEVEL_BF16)
-    if (p->pairs) kernels = tile_bf16_table;
+    if (p->pairs && r->steps) kernels = tile_bf16_table;
 #endif
-    tile t = {.steps = r->steps, .ldh = a->rank, .extra_steps = r->extra};
+    tile t = {.steps = r->steps, .ldh = a->rank, .extra_steps = r->extra, .ahead = ahead};
     for (int64_t token = task->t0; token < task->t1; token += TILE_MR) {
         const int mr = (int)least(TILE_MR, task->t1 - token);
         if (r->steps) {
@@ -203,7 +230,8 @@ static void product_work(const void *context, int64_t index, int thread)
                              a->u_out_stride, (float)a->scale, r.extra, cols);
             if (a->bias && b == p->blocks - 1) product_pack_bias(s->bias + i * PANEL, a, o, cols);
         }
-        product_sweep(p, &task, &r, b, s);
+        lookahead ahead = product_lookahead(p, index, &task, b);
+        product_sweep(p, &task, &r, b, &ahead, s);
     }
 }
 

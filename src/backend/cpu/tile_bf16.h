@@ -37,16 +37,21 @@ ALWAYS_INLINE void tile_bf16(const int mr, const int nv, const tile *t)
     const uint32_t *panel = t->panel;
     uint32_t x[TILE_MR];
     int64_t k = 0;
-    for (; k + 2 <= t->steps; k += 2) {
-        UNROLL for (int i = 0; i < mr; i++) x[i] = pair_at(row[i] + k);
-        pair_step(mr, nv, acc, x, panel);
-        panel += nv * VL;
+    tile_expect(mr, nv, t);
+    while (k + 2 <= t->steps) {
+        const int64_t end = least(t->steps - 1, k + 2 * AHEAD_STEPS);
+        if (t->ahead) lookahead_fetch(t->ahead);
+        for (; k < end; k += 2) {
+            UNROLL for (int i = 0; i < mr; i++) x[i] = pair_at(row[i] + k);
+            pair_step(mr, nv, acc, x, panel);
+            panel += nv * VL;
+        }
     }
     if (k < t->steps) {
         UNROLL for (int i = 0; i < mr; i++) x[i] = row[i][k];
         pair_step(mr, nv, acc, x, panel);
     }
-    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps);
+    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL);
     tile_finish(mr, nv, acc, t);
 }
 

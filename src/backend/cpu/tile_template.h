@@ -37,6 +37,29 @@
 
 enum { PANEL = TILE_NV * VL }; /* columns of a full panel */
 
+/* Memory that will be packed next: rows of row_bytes, stride bytes apart, fetched into the second-level cache a few lines at a time
+ * while the multipliers are busy. rows_left 0: nothing. */
+typedef struct lookahead {
+    const char *row;
+    int64_t column, row_bytes, stride, rows_left;
+    int lines; /* per AHEAD_STEPS steps of a tile */
+} lookahead;
+
+enum { AHEAD_STEPS = 16, CACHE_LINE = 64 };
+
+static inline void lookahead_fetch(lookahead *a)
+{
+    for (int i = 0; i < a->lines && a->rows_left > 0; i++) {
+        __builtin_prefetch(a->row + a->column, 0, 2);
+        a->column += CACHE_LINE;
+        if (a->column >= a->row_bytes) {
+            a->column = 0;
+            a->row += a->stride;
+            a->rows_left--;
+        }
+    }
+}
+
 typedef struct tile {
     const void *x; /* (mr, steps) float, or bf16 for bf16 panels */
     int64_t ldx;
@@ -54,8 +77,7 @@ typedef struct tile {
     int64_t ldy;
     const float *bias; /* (nv*VL) or NULL */
     int cols;          /* (nv-1)*VL < cols <= nv*VL */
-    const char *ahead; /* lines that will be wanted soon, spread over the steps; or NULL */
-    int64_t ahead_stride;
+    lookahead *ahead;  /* or NULL */
 } tile;
 
 /* Vectors of VL from arrays of a dtype that is known only now. */
@@ -113,19 +135,34 @@ static inline void *at_element_mut(void *p, stlora_dtype dtype, int64_t i)
 
 /* acc[i][j] += x[i, k] panel[k, j] for all steps. */
 ALWAYS_INLINE void tile_floats(const int mr, const int nv, vf acc[TILE_MR][TILE_NV], const float *x,
-                               int64_t ldx, const float *panel, int64_t steps)
+                               int64_t ldx, const float *panel, int64_t steps, lookahead *ahead)
 {
     const float *row[TILE_MR];
     UNROLL for (int i = 0; i < mr; i++) row[i] = x + i * ldx;
-    for (int64_t k = 0; k < steps; k++) {
-        vf w[TILE_NV];
-        UNROLL for (int j = 0; j < nv; j++) w[j] = vf_load(panel + j * VL);
-        panel += nv * VL;
-        UNROLL for (int i = 0; i < mr; i++)
-        {
-            const vf xi = vf_set1(row[i][k]);
-            UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vf_fma(xi, w[j], acc[i][j]);
+    for (int64_t k = 0; k < steps;) {
+        const int64_t end = least(steps, k + AHEAD_STEPS);
+        if (ahead) lookahead_fetch(ahead);
+        for (; k < end; k++) {
+            vf w[TILE_NV];
+            UNROLL for (int j = 0; j < nv; j++) w[j] = vf_load(panel + j * VL);
+            panel += nv * VL;
+            UNROLL for (int i = 0; i < mr; i++)
+            {
+                const vf xi = vf_set1(row[i][k]);
+                UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vf_fma(xi, w[j], acc[i][j]);
+            }
         }
+    }
+}
+
+/* Where the tile will be written, fetched while it is computed. */
+ALWAYS_INLINE void tile_expect(const int mr, const int nv, const tile *t)
+{
+    const int64_t size = t->y_dtype == STLORA_F32 ? 4 : 2;
+    UNROLL for (int i = 0; i < mr; i++)
+    {
+        const char *row = (const char *)t->y + i * t->ldy * size;
+        for (int64_t at = 0; at < nv * VL * size; at += CACHE_LINE) __builtin_prefetch(row + at, 1, 3);
     }
 }
 
@@ -159,8 +196,9 @@ ALWAYS_INLINE void tile_f32(const int mr, const int nv, const tile *t)
 {
     vf acc[TILE_MR][TILE_NV];
     UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vf_zero();
-    tile_floats(mr, nv, acc, t->x, t->ldx, t->panel, t->steps);
-    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps);
+    tile_expect(mr, nv, t);
+    if (t->steps) tile_floats(mr, nv, acc, t->x, t->ldx, t->panel, t->steps, t->ahead);
+    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL);
     tile_finish(mr, nv, acc, t);
 }
 
