@@ -228,6 +228,14 @@ static const text_case cases[] = {
      "\"single_word\":false,\"lstrip\":true,\"rstrip\":false,\"normalized\":false,\"special\":"
      "false}]",
      "a <x>  <y> <x>b", "a$ <x> <y> <x> b$"},
+    {"a token of white space takes its neighbours",
+     "\"added_tokens\":[{\"id\":88,\"content\":\"<x>\",\"single_word\":false,\"lstrip\":false,"
+     "\"rstrip\":true,\"normalized\":false,\"special\":false},{\"id\":14,\"content\":\" "
+     "\",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,\"normalized\":false,\"special\":"
+     "false}]",
+     "a   b", "a$   b$"},
+    {"a token of white space takes its neighbours", SAME, "<x>  a", "<x> a$"},
+    {"a token of white space takes its neighbours", SAME, " ", " "},
     {"single_word",
      "\"added_tokens\":[{\"id\":88,\"content\":\"<x\",\"single_word\":true,\"lstrip\":false,"
      "\"rstrip\":false,\"normalized\":false,\"special\":false},{\"id\":89,\"content\":\"ab\","
