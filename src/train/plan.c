@@ -70,6 +70,14 @@ static size_t shape_bytes(const stlora_transformer *model, const stlora_lora *lo
     return bytes.activations + bytes.workspace + bytes.logits;
 }
 
+/* Blocks that a backward reaches: only of these anything is kept. */
+static int64_t blocks_reached(const stlora_transformer *model, const stlora_lora *lora, bool train)
+{
+    if (!train) return 0;
+    int64_t lowest = stlora_transformer_linear(model, lora->lowest)->layer;
+    return lowest < 0 ? 0 : model->config.layers - lowest;
+}
+
 stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora, stlora_dtype act, bool train,
                                 int64_t longest, int64_t batch_tokens, int64_t batch_size, size_t fixed, int64_t budget,
                                 stlora_pass_shape *out, stlora_error *err)
@@ -87,7 +95,7 @@ stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lo
         if (need <= (size_t)budget) break;
         if (shape.max_tokens > longest) {
             shape.max_tokens = shape.max_tokens / 2 > longest ? shape.max_tokens / 2 : longest;
-        } else if (train && shape.layers_recomputed < model->config.layers) {
+        } else if (shape.layers_recomputed < blocks_reached(model, lora, train)) {
             shape.layers_recomputed++;
         } else if (shape.logits_rows > 16) {
             shape.logits_rows = shape.logits_rows / 2 > 16 ? shape.logits_rows / 2 : 16;
