@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-typedef struct stlora_regex stlora_regex; /* opaque; one thread at a time may search with it */
+typedef struct stlora_regex stlora_regex; /* opaque; many threads may search with one; creating is one thread at a time */
 
 /* stlora_regex_create: compiles a UTF-8 pattern in Oniguruma's default (Ruby-like) syntax as the tokenizers library
  * does, or, with python true, in Python's. Pair with _free. STLORA_E_FORMAT with the engine's own words. */

@@ -1,7 +1,7 @@
 /* tokenizer.h: text to token ids and back, as the tokenizer.json of a Hugging Face model says.
  *
  * Byte-level BPE (GPT-2, Llama 3, Qwen 2) and BPE with byte fallback (Llama 2, Gemma), with the normalizers,
- * pre-tokenizers, added tokens, post-processors and decoders listed in docs/FORMATS.md; anything else is
+ * pre-tokenizers, added tokens, post-processors and decoders that the parts here name; anything else is
  * STLORA_E_UNSUPPORTED by name. The ids are those of Hugging Face's library, code point by code point.
  * Not here: chat templates, padding, truncation (written in the file or not: nobody is asked to pad or to cut).
  * Guarded by tests/text/test_tokenizer_golden.c, test_tokenizer_small.c and test_tokenizer_bad.c.
