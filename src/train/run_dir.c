@@ -62,7 +62,12 @@ static stlora_status remove_leftover(void *context, const char *name, stlora_err
     char *path;
     if (name[0] != '.' || !strstr(name, ".tmp-")) return STLORA_OK;
     STLORA_TRY(stlora_path_join(&path, context, name, err));
-    stlora_status status = stlora_remove_tree(path, err);
+    stlora_errno_words words;
+    stlora_status status = STLORA_OK;
+    if (stlora_path_is_dir(path))
+        status = stlora_remove_tree(path, err);
+    else if (unlink(path) != 0)
+        status = stlora_fail(err, STLORA_E_IO, "%s: cannot be removed: %s", path, stlora_errno_text(errno, &words));
     stlora_free(path);
     return status;
 }
