@@ -92,17 +92,18 @@ stlora_status stlora_run_dir_make(const char *path, stlora_error *err)
     return status;
 }
 
-/* Step number of "checkpoint-<digits>", -1 for other names. */
+/* Step number of "checkpoint-<digits>" as we write it, without leading zeros; -1 for other names. */
 static int64_t step_of(const char *name)
 {
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return -1;
     const char *digits = name + sizeof prefix - 1;
     size_t length = strspn(digits, "0123456789");
-    if (length == 0 || length > 18 || digits[length]) return -1;
+    if (length == 0 || length > 18 || digits[length] || (digits[0] == '0' && length > 1)) return -1;
     return strtoll(digits, NULL, 10);
 }
 
 typedef struct step_list {
+    const char *dir;
     int64_t *steps;
     size_t count, capacity;
 } step_list;
@@ -111,7 +112,12 @@ static stlora_status collect_step(void *context, const char *name, stlora_error 
 {
     step_list *list = context;
     int64_t step = step_of(name);
+    char *path;
     if (step < 0) return STLORA_OK;
+    STLORA_TRY(stlora_path_join(&path, list->dir, name, err));
+    bool is_dir = stlora_path_is_dir(path);
+    stlora_free(path);
+    if (!is_dir) return STLORA_OK;
     STLORA_TRY(stlora_grow(&list->steps, &list->capacity, list->count + 1, sizeof *list->steps, "checkpoints", err));
     list->steps[list->count++] = step;
     return STLORA_OK;
@@ -125,10 +131,10 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static stlora_status list_checkpoints(const char *path, step_list *list, stlora_error *err)
+static stlora_status list_checkpoints(step_list *list, stlora_error *err)
 {
-    if (!stlora_path_is_dir(path)) return STLORA_OK;
-    STLORA_TRY(each_name(path, collect_step, list, err));
+    if (!stlora_path_is_dir(list->dir)) return STLORA_OK;
+    STLORA_TRY(each_name(list->dir, collect_step, list, err));
     if (list->count) qsort(list->steps, list->count, sizeof *list->steps, ascending);
     return STLORA_OK;
 }
@@ -142,9 +148,9 @@ static stlora_status checkpoint_path(char **out, const char *path, int64_t step,
 
 stlora_status stlora_run_dir_latest(const char *path, char **out, stlora_error *err)
 {
-    step_list list = {0};
+    step_list list = {.dir = path};
     char *found = NULL;
-    stlora_status status = list_checkpoints(path, &list, err);
+    stlora_status status = list_checkpoints(&list, err);
     if (status == STLORA_OK && list.count) status = checkpoint_path(&found, path, list.steps[list.count - 1], err);
     stlora_free(list.steps);
     STLORA_TRY(status);
@@ -154,9 +160,9 @@ stlora_status stlora_run_dir_latest(const char *path, char **out, stlora_error *
 
 stlora_status stlora_run_dir_prune(const char *path, int64_t keep, stlora_error *err)
 {
-    step_list list = {0};
+    step_list list = {.dir = path};
     if (keep == 0) return STLORA_OK;
-    stlora_status status = list_checkpoints(path, &list, err);
+    stlora_status status = list_checkpoints(&list, err);
     for (size_t i = 0; status == STLORA_OK && i + (size_t)keep < list.count; i++) {
         char *old;
         status = checkpoint_path(&old, path, list.steps[i], err);
