@@ -42,14 +42,16 @@ static stlora_status read_all(evaluation *e, stlora_row_callback callback, void 
     return STLORA_OK;
 }
 
-static stlora_status report(evaluation *e, const char *prompt, const char *wanted, const char *found, bool correct, stlora_error *err)
+static stlora_status report(evaluation *e, const char *prompt, const char *wanted, const char *found, bool correct,
+                            stlora_error *err)
 {
     const stlora_infer_callbacks *c = e->callbacks;
     e->seen++;
     e->correct += correct;
     if (!c) return STLORA_OK;
     if (c->on_row) c->on_row(c->context, &(stlora_eval_row){e->seen, e->rows, prompt, wanted, found, correct});
-    if (c->stop && *c->stop) return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped after row %" PRId64 " of %" PRId64, e->seen, e->rows);
+    if (c->stop && *c->stop)
+        return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped after row %" PRId64 " of %" PRId64, e->seen, e->rows);
     return STLORA_OK;
 }
 
@@ -69,17 +71,22 @@ static stlora_status decoder_for(evaluation *e, int64_t room, stlora_error *err)
     stlora_decoder_free(e->decoder);
     e->decoder = NULL;
     e->decoder_room = room + room / 2;
-    if (s->model->family->learned_positions && e->decoder_room > s->model->config.max_positions) e->decoder_room = s->model->config.max_positions;
+    if (s->model->family->learned_positions && e->decoder_room > s->model->config.max_positions)
+        e->decoder_room = s->model->config.max_positions;
     return stlora_decoder_create(&e->decoder, s->model, s->lora, s->backend, s->act, e->decoder_room, err);
 }
 
 /* Are the two texts the same but for white space around them? */
 static bool same_text(const char *a, size_t a_length, const char *b, size_t b_length)
 {
-    while (a_length && isspace((unsigned char)*a)) a++, a_length--;
-    while (b_length && isspace((unsigned char)*b)) b++, b_length--;
-    while (a_length && isspace((unsigned char)a[a_length - 1])) a_length--;
-    while (b_length && isspace((unsigned char)b[b_length - 1])) b_length--;
+    while (a_length && isspace((unsigned char)*a))
+        a++, a_length--;
+    while (b_length && isspace((unsigned char)*b))
+        b++, b_length--;
+    while (a_length && isspace((unsigned char)a[a_length - 1]))
+        a_length--;
+    while (b_length && isspace((unsigned char)b[b_length - 1]))
+        b_length--;
     return a_length == b_length && memcmp(a, b, a_length) == 0;
 }
 
@@ -91,8 +98,9 @@ static stlora_status match_row(void *context, const stlora_row *row, stlora_erro
     bool is_prefix;
     char *found;
     if (!row->has_prompt || row->kind == STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: exact-match wants rows with a prompt and a completion, found \"%s\"",
-                           row->where, stlora_row_kind_name(row->kind));
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "%s: exact-match wants rows with a prompt and a completion, found \"%s\"", row->where,
+                           stlora_row_kind_name(row->kind));
     STLORA_TRY(stlora_encode_row(s->tokenizer, row, &e->ids, &prompt_ids, &is_prefix, err));
     int64_t wanted = e->ids.count > prompt_ids ? (int64_t)(e->ids.count - prompt_ids) : 0;
     int64_t most = e->config->max_new_tokens > 0 ? e->config->max_new_tokens : wanted + 1;
@@ -102,7 +110,8 @@ static stlora_status match_row(void *context, const stlora_row *row, stlora_erro
         return stlora_fail(err, STLORA_E_FORMAT, "%s: the prompt gives no token to go on from", row->where);
     for (size_t i = 0; i < e->ids.count; i++)
         if (e->ids.data[i] >= s->model->config.vocab_size)
-            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %" PRId64 " tokens", row->where, e->ids.data[i], s->model->config.vocab_size);
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %" PRId64 " tokens",
+                               row->where, e->ids.data[i], s->model->config.vocab_size);
     STLORA_TRY(decoder_for(e, (int64_t)e->ids.count + most, err));
     e->made.count = 0;
     const stlora_sampling greedy = {.top_p = 1};
@@ -118,7 +127,8 @@ static stlora_status match_row(void *context, const stlora_row *row, stlora_erro
 static stlora_status exact_match(evaluation *e, stlora_eval_result *out, stlora_error *err)
 {
     if (!e->session.tokenizer)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; exact-match compares texts", e->config->model);
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; exact-match compares texts",
+                           e->config->model);
     STLORA_TRY(stlora_sampler_scratch_create(&e->scratch, e->session.model->config.vocab_size, err));
     STLORA_TRY(read_all(e, match_row, e, err));
     out->exact_match = (double)e->correct / (double)e->seen;
@@ -139,9 +149,12 @@ static stlora_status choice_score(evaluation *e, const stlora_row *row, size_t c
     STLORA_TRY(stlora_encode_row(e->session.tokenizer, &one, &e->ids, &prompt_ids, &is_prefix, err));
     size_t from = prompt_ids > 0 ? prompt_ids : 1;
     *sum = 0;
-    if (from >= e->ids.count) return stlora_fail(err, STLORA_E_FORMAT, "%s: choice %zu gives no token after the prompt", row->where, choice);
-    STLORA_TRY(stlora_scorer_run(e->scorer, e->ids.data, (int64_t)e->ids.count, (int64_t)from, row->where, &logprob, err));
-    for (size_t i = from; i < e->ids.count; i++) *sum += (double)logprob[i - from];
+    if (from >= e->ids.count)
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: choice %zu gives no token after the prompt", row->where, choice);
+    STLORA_TRY(
+        stlora_scorer_run(e->scorer, e->ids.data, (int64_t)e->ids.count, (int64_t)from, row->where, &logprob, err));
+    for (size_t i = from; i < e->ids.count; i++)
+        *sum += (double)logprob[i - from];
     return STLORA_OK;
 }
 
@@ -151,8 +164,8 @@ static stlora_status choose_row(void *context, const stlora_row *row, stlora_err
     size_t best = 0, best_norm = 0;
     double top = 0, top_norm = 0;
     if (row->kind != STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: choice wants rows of prompt, choices, label, found \"%s\"", row->where,
-                           stlora_row_kind_name(row->kind));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: choice wants rows of prompt, choices, label, found \"%s\"",
+                           row->where, stlora_row_kind_name(row->kind));
     for (size_t i = 0; i < row->choice_count; i++) {
         double sum;
         STLORA_TRY(choice_score(e, row, i, &sum, err));
@@ -185,8 +198,10 @@ static stlora_status loss(evaluation *e, stlora_eval_result *out, stlora_error *
 {
     stlora_examples *examples;
     stlora_eval_metrics metrics = {0};
-    STLORA_TRY(stlora_session_examples(&e->session, e->config->data, e->config->max_length, e->config->completion_only_loss, &examples, NULL, err));
-    stlora_status status = stlora_evaluate(&e->session, examples, stlora_memory_free(), e->callbacks ? e->callbacks->stop : NULL, &metrics, err);
+    STLORA_TRY(stlora_session_examples(&e->session, e->config->data, e->config->max_length,
+                                       e->config->completion_only_loss, &examples, NULL, err));
+    stlora_status status = stlora_evaluate(&e->session, examples, stlora_memory_free(),
+                                           e->callbacks ? e->callbacks->stop : NULL, &metrics, err);
     stlora_examples_free(examples);
     STLORA_TRY(status);
     out->loss = metrics.loss;
@@ -213,7 +228,8 @@ static stlora_status evaluate(evaluation *e, stlora_eval_result *out, stlora_err
     return STLORA_OK;
 }
 
-stlora_status stlora_eval(const stlora_params *params, const stlora_infer_callbacks *callbacks, stlora_eval_result *out, stlora_error *err)
+stlora_status stlora_eval(const stlora_params *params, const stlora_infer_callbacks *callbacks, stlora_eval_result *out,
+                          stlora_error *err)
 {
     evaluation e = {.config = stlora_params_values(params, "eval"), .callbacks = callbacks};
     stlora_status status = evaluate(&e, out, err);

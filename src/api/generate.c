@@ -24,13 +24,17 @@ static stlora_status parse_ids(const char *text, int64_t vocab, stlora_ids *out,
     const char *at = text;
     while (true) {
         char *end;
-        while (isspace((unsigned char)*at)) at++;
+        while (isspace((unsigned char)*at))
+            at++;
         errno = 0;
         long long id = isdigit((unsigned char)*at) ? strtoll(at, &end, 10) : -1;
         if (id < 0 || errno || id >= vocab)
-            return stlora_fail(err, STLORA_E_USAGE, "--prompt-ids: wanted token ids below %lld separated by commas, found \"%s\"", (long long)vocab, at);
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "--prompt-ids: wanted token ids below %lld separated by commas, found \"%s\"",
+                               (long long)vocab, at);
         STLORA_TRY(stlora_ids_push(out, (int32_t)id, err));
-        while (isspace((unsigned char)*end)) end++;
+        while (isspace((unsigned char)*end))
+            end++;
         if (!*end) return STLORA_OK;
         if (*end != ',')
             return stlora_fail(err, STLORA_E_USAGE, "--prompt-ids: wanted a comma between ids, found \"%s\"", end);
@@ -45,12 +49,15 @@ static stlora_status read_prompt(generator *g, const stlora_generate_config *c, 
         return stlora_fail(err, STLORA_E_USAGE, "generate wants one of --prompt and --prompt-ids");
     if (c->prompt_ids) return parse_ids(c->prompt_ids, vocab, &g->prompt, err);
     if (!g->session.tokenizer)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; --prompt-ids works without one", c->model);
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; --prompt-ids works without one",
+                           c->model);
     STLORA_TRY(stlora_tokenizer_encode(g->session.tokenizer, c->prompt, strlen(c->prompt), true, &g->prompt, err));
-    if (g->prompt.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--prompt: the text gives no token to go on from");
+    if (g->prompt.count == 0)
+        return stlora_fail(err, STLORA_E_USAGE, "--prompt: the text gives no token to go on from");
     for (size_t i = 0; i < g->prompt.count; i++)
         if (g->prompt.data[i] >= vocab)
-            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %lld tokens", c->model, g->prompt.data[i], (long long)vocab);
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %lld tokens",
+                               c->model, g->prompt.data[i], (long long)vocab);
     return STLORA_OK;
 }
 
@@ -86,15 +93,19 @@ static stlora_status run(generator *g, const stlora_generate_config *c, stlora_e
     stlora_sampler_scratch scratch = {0};
     stlora_decoder *decoder = NULL;
     int64_t room = (int64_t)g->prompt.count + c->max_new_tokens;
-    if (s->model->family->learned_positions && room > s->model->config.max_positions) room = s->model->config.max_positions;
+    if (s->model->family->learned_positions && room > s->model->config.max_positions)
+        room = s->model->config.max_positions;
     if ((int64_t)g->prompt.count > room)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "a prompt of %zu tokens is longer than the model's %lld positions", g->prompt.count, (long long)room);
+        return stlora_fail(err, STLORA_E_UNSUPPORTED,
+                           "a prompt of %zu tokens is longer than the model's %lld positions", g->prompt.count,
+                           (long long)room);
     int64_t most = room - (int64_t)g->prompt.count + 1; /* the last token sampled need not be fed */
     STLORA_TRY(stlora_decoder_create(&decoder, s->model, s->lora, s->backend, s->act, room, err));
     stlora_status status = stlora_sampler_scratch_create(&scratch, s->model->config.vocab_size, err);
     if (status == STLORA_OK)
-        status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count, c->max_new_tokens < most ? c->max_new_tokens : most, &sampling,
-                                 c->ignore_eos, &scratch, g->callbacks ? g->callbacks->stop : NULL, take_token, g, err);
+        status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count,
+                                 c->max_new_tokens < most ? c->max_new_tokens : most, &sampling, c->ignore_eos,
+                                 &scratch, g->callbacks ? g->callbacks->stop : NULL, take_token, g, err);
     if (g->stream && (status == STLORA_OK || status == STLORA_E_INTERRUPTED)) {
         const char *text;
         size_t length;
@@ -118,8 +129,8 @@ static stlora_status generate(generator *g, const stlora_generate_config *c, stl
     return run(g, c, err);
 }
 
-stlora_status stlora_generate(const stlora_params *params, const stlora_infer_callbacks *callbacks, stlora_generation *out,
-                              stlora_error *err)
+stlora_status stlora_generate(const stlora_params *params, const stlora_infer_callbacks *callbacks,
+                              stlora_generation *out, stlora_error *err)
 {
     generator g = {.callbacks = callbacks};
     stlora_status status = generate(&g, stlora_params_values(params, "generate"), err);

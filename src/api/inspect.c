@@ -41,9 +41,10 @@ static stlora_status describe_tensors(const stlora_safetensors *files, json_t *o
     for (size_t i = 0; i < stlora_safetensors_count(files); i++) {
         const stlora_view *view = stlora_safetensors_at(files, i);
         json_t *shape = json_array();
-        for (int d = 0; d < view->ndim; d++) (void)json_array_append_new(shape, json_integer(view->shape[d]));
-        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", stlora_safetensors_name(files, i), "dtype",
-                                                    stlora_dtype_name(view->dtype), "shape", shape));
+        for (int d = 0; d < view->ndim; d++)
+            (void)json_array_append_new(shape, json_integer(view->shape[d]));
+        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", stlora_safetensors_name(files, i),
+                                                    "dtype", stlora_dtype_name(view->dtype), "shape", shape));
     }
     return put(out, "tensors", list, err);
 }
@@ -64,8 +65,9 @@ static stlora_status describe_tokenizer(const char *path, json_t *out, stlora_er
 {
     stlora_tokenizer *tokenizer;
     STLORA_TRY(stlora_tokenizer_load(&tokenizer, path, err));
-    json_t *value = json_pack("{s:I, s:i, s:i}", "vocab_size", (json_int_t)stlora_tokenizer_vocab_size(tokenizer), "bos_token_id",
-                              (int)stlora_tokenizer_bos(tokenizer), "eos_token_id", (int)stlora_tokenizer_eos(tokenizer));
+    json_t *value =
+        json_pack("{s:I, s:i, s:i}", "vocab_size", (json_int_t)stlora_tokenizer_vocab_size(tokenizer), "bos_token_id",
+                  (int)stlora_tokenizer_bos(tokenizer), "eos_token_id", (int)stlora_tokenizer_eos(tokenizer));
     stlora_tokenizer_free(tokenizer);
     return put(out, "tokenizer", value, err);
 }
@@ -79,8 +81,9 @@ static json_t *linear_maps(const stlora_transformer *model)
     for (int s = 0; s < STLORA_SITE_COUNT; s++) {
         for (int k = 0; k < model->blocks[0].sites[s].count; k++) {
             const stlora_linear *linear = &model->blocks[0].sites[s].maps[k];
-            (void)json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s, s:b}", "name", linear->name, "n", (json_int_t)linear->n, "m",
-                                                        (json_int_t)linear->m, "dtype", stlora_dtype_name(linear->weight.dtype), "bias",
+            (void)json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s, s:b}", "name", linear->name, "n",
+                                                        (json_int_t)linear->n, "m", (json_int_t)linear->m, "dtype",
+                                                        stlora_dtype_name(linear->weight.dtype), "bias",
                                                         linear->bias.data != NULL));
         }
     }
@@ -105,17 +108,21 @@ static stlora_status describe_model(const char *path, json_t *out, stlora_error 
     STLORA_TRY(stlora_transformer_open(&model, path, err));
     const stlora_hf_config *c = &model->config;
     json_t *value = json_pack(
-        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "family", c->model_type, "parameters", (json_int_t)model->parameters,
-        "dtype", stlora_dtype_name(model->embed.dtype), "vocab_size", (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size,
-        "intermediate_size", (json_int_t)c->intermediate_size, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads",
-        (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_positions", (json_int_t)c->max_positions, "tied_embeddings",
-        c->tie_embeddings, "bytes", (json_int_t)stlora_safetensors_bytes(model->files), "positions",
-        model->family->learned_positions ? "learned" : c->rope_kind == STLORA_ROPE_LLAMA3 ? "rope llama3" : "rope");
+        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "family", c->model_type, "parameters",
+        (json_int_t)model->parameters, "dtype", stlora_dtype_name(model->embed.dtype), "vocab_size",
+        (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size, "intermediate_size",
+        (json_int_t)c->intermediate_size, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads",
+        (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_positions", (json_int_t)c->max_positions,
+        "tied_embeddings", c->tie_embeddings, "bytes", (json_int_t)stlora_safetensors_bytes(model->files), "positions",
+        model->family->learned_positions     ? "learned"
+        : c->rope_kind == STLORA_ROPE_LLAMA3 ? "rope llama3"
+                                             : "rope");
     stlora_status status = value ? STLORA_OK : no_memory(err);
     if (status == STLORA_OK && json_object_update(out, value) != 0) status = no_memory(err);
     json_decref(value);
     if (status == STLORA_OK) status = put(out, "linear_maps", linear_maps(model), err);
-    if (status == STLORA_OK) status = put(out, "all_linear_r8_parameters", json_integer(all_linear_parameters(model, 8)), err);
+    if (status == STLORA_OK)
+        status = put(out, "all_linear_r8_parameters", json_integer(all_linear_parameters(model, 8)), err);
     stlora_transformer_close(model);
     STLORA_TRY(status);
     STLORA_TRY(has_file(path, "tokenizer.json", &tokenizer, err));
@@ -163,7 +170,8 @@ static json_t *targets_json(const stlora_peft_config *config)
 {
     if (config->target_regex) return json_string(config->target_regex);
     json_t *list = json_array();
-    for (size_t i = 0; i < config->target_count; i++) (void)json_array_append_new(list, json_string(config->targets[i]));
+    for (size_t i = 0; i < config->target_count; i++)
+        (void)json_array_append_new(list, json_string(config->targets[i]));
     return list;
 }
 
@@ -172,9 +180,10 @@ static stlora_status describe_adapter(const char *path, json_t *out, stlora_erro
     stlora_peft_config config = {0};
     stlora_safetensors *files;
     STLORA_TRY(stlora_peft_config_load(&config, path, err));
-    json_t *value = json_pack("{s:I, s:f, s:f, s:b, s:o, s:s?, s:i, s:i}", "r", (json_int_t)config.r, "lora_alpha", config.lora_alpha, "lora_dropout",
-                              config.lora_dropout, "use_rslora", config.use_rslora, "target_modules", targets_json(&config), "base_model",
-                              config.base_model, "rank_pattern", (int)config.rank_pattern_count, "alpha_pattern", (int)config.alpha_pattern_count);
+    json_t *value = json_pack("{s:I, s:f, s:f, s:b, s:o, s:s?, s:i, s:i}", "r", (json_int_t)config.r, "lora_alpha",
+                              config.lora_alpha, "lora_dropout", config.lora_dropout, "use_rslora", config.use_rslora,
+                              "target_modules", targets_json(&config), "base_model", config.base_model, "rank_pattern",
+                              (int)config.rank_pattern_count, "alpha_pattern", (int)config.alpha_pattern_count);
     stlora_peft_config_free(&config);
     if (!value) return no_memory(err);
     stlora_status status = stlora_peft_weights_open(&files, path, err);
@@ -210,7 +219,8 @@ static stlora_status describe_last_step(const char *dir, json_t *out, stlora_err
     size_t size;
     json_t *last = NULL;
     STLORA_TRY(stlora_path_join(&path, dir, "metrics.jsonl", err));
-    stlora_status status = stlora_path_exists(path) ? stlora_file_read(&text, &size, path, (size_t)1 << 32, err) : STLORA_OK;
+    stlora_status status =
+        stlora_path_exists(path) ? stlora_file_read(&text, &size, path, (size_t)1 << 32, err) : STLORA_OK;
     if (status == STLORA_OK && stlora_path_exists(path)) {
         for (size_t from = 0; from < size;) {
             const char *end = memchr(text + from, '\n', size - from);
@@ -278,8 +288,10 @@ static stlora_status describe(const char *path, json_t *out, stlora_error *err)
         if (kinds[i].kind) STLORA_TRY(put(out, "kind", json_string(kinds[i].kind), err));
         return kinds[i].describe(path, out, err);
     }
-    return stlora_fail(err, STLORA_E_FORMAT, "%s: no model, adapter, tokenizer, run or checkpoint: wanted config.json, adapter_config.json, "
-                       "tokenizer.json, run.json or trainer_state.json in it", path);
+    return stlora_fail(err, STLORA_E_FORMAT,
+                       "%s: no model, adapter, tokenizer, run or checkpoint: wanted config.json, adapter_config.json, "
+                       "tokenizer.json, run.json or trainer_state.json in it",
+                       path);
 }
 
 stlora_status stlora_inspect(const char *path, char **json, stlora_error *err)

@@ -50,7 +50,8 @@ static stlora_status score_row(void *context, const stlora_row *row, stlora_erro
     }
     STLORA_TRY(add(s, "]}", err));
     if (s->callbacks && s->callbacks->on_line) STLORA_TRY(s->callbacks->on_line(s->callbacks->context, s->line, err));
-    if (s->callbacks && s->callbacks->stop && *s->callbacks->stop) return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped by request");
+    if (s->callbacks && s->callbacks->stop && *s->callbacks->stop)
+        return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped by request");
     return STLORA_OK;
 }
 
@@ -61,7 +62,8 @@ static stlora_status score(scoring *s, const stlora_score_config *c, stlora_erro
     if (c->data.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--data: wanted a file of rows, found none");
     STLORA_TRY(stlora_session_open(&s->session, c->model, c->adapter, c->precision, (int)c->threads, false, err));
     STLORA_TRY(stlora_scorer_create(&s->scorer, &s->session, err));
-    for (size_t i = 0; i < c->data.count; i++) STLORA_TRY(stlora_rows_read(c->data.items[i], &known, &kind, score_row, s, err));
+    for (size_t i = 0; i < c->data.count; i++)
+        STLORA_TRY(stlora_rows_read(c->data.items[i], &known, &kind, score_row, s, err));
     return STLORA_OK;
 }
 

@@ -27,8 +27,8 @@ void stlora_tokenize_close(stlora_tokenize *tokenizer)
     stlora_free(tokenizer);
 }
 
-stlora_status stlora_tokenize_encode(const stlora_tokenize *tokenizer, const char *text, size_t length, bool add_special_tokens,
-                                     int32_t **ids, size_t *count, stlora_error *err)
+stlora_status stlora_tokenize_encode(const stlora_tokenize *tokenizer, const char *text, size_t length,
+                                     bool add_special_tokens, int32_t **ids, size_t *count, stlora_error *err)
 {
     stlora_ids found = {0};
     stlora_status status = stlora_tokenizer_encode(tokenizer->tokenizer, text, length, add_special_tokens, &found, err);
@@ -41,8 +41,8 @@ stlora_status stlora_tokenize_encode(const stlora_tokenize *tokenizer, const cha
     return STLORA_OK;
 }
 
-stlora_status stlora_tokenize_decode(const stlora_tokenize *tokenizer, const int32_t *ids, size_t count, bool skip_special_tokens,
-                                     char **text, size_t *length, stlora_error *err)
+stlora_status stlora_tokenize_decode(const stlora_tokenize *tokenizer, const int32_t *ids, size_t count,
+                                     bool skip_special_tokens, char **text, size_t *length, stlora_error *err)
 {
     return stlora_tokenizer_decode(tokenizer->tokenizer, ids, count, skip_special_tokens, text, length, err);
 }

@@ -13,12 +13,12 @@
 
 /* What a block leaves for its backward; all buffers have T rows. */
 typedef struct stlora_block_acts {
-    float *x_in, *x_mid, *x_out;     /* (T, C); may be one buffer where no backward follows */
-    float *stats1, *stats2;          /* (T, 2) of the two norms */
-    void *qkv;                       /* (T, (H+2K) D) act, after RoPE */
-    void *o;                         /* (T, H D) act */
-    float *lse;                      /* (T, H) */
-    void *up;                        /* (T, 2F) or (T, F) act */
+    float *x_in, *x_mid, *x_out;                             /* (T, C); may be one buffer where no backward follows */
+    float *stats1, *stats2;                                  /* (T, 2) of the two norms */
+    void *qkv;                                               /* (T, (H+2K) D) act, after RoPE */
+    void *o;                                                 /* (T, H D) act */
+    float *lse;                                              /* (T, H) */
+    void *up;                                                /* (T, 2F) or (T, F) act */
     float *lowrank[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE]; /* (T, r) z A^T of adapted maps */
 } stlora_block_acts;
 
@@ -49,16 +49,16 @@ typedef struct stlora_stage {
 
 /* Scratch of the backward. */
 typedef struct stlora_back {
-    float *dx;     /* (T, C): gradient of the residual stream, in and out */
-    void *dx_act;  /* (T, C) act: dx for the products; dx itself where act is F32 */
-    float *dh;     /* (T, C): gradient of a norm's output */
-    void *da;      /* (T, F) act */
-    void *dup;     /* (T, 2F) or (T, F) act */
-    void *dout;    /* (T, H D) act */
-    void *dqkv;    /* (T, (H+2K) D) act */
-    float *delta;  /* (T, H) */
-    float *p;      /* (T, largest r): dY B */
-    void *expand;  /* (T, widest input) act: s P A; only with dropout */
+    float *dx;    /* (T, C): gradient of the residual stream, in and out */
+    void *dx_act; /* (T, C) act: dx for the products; dx itself where act is F32 */
+    float *dh;    /* (T, C): gradient of a norm's output */
+    void *da;     /* (T, F) act */
+    void *dup;    /* (T, 2F) or (T, F) act */
+    void *dout;   /* (T, H D) act */
+    void *dqkv;   /* (T, (H+2K) D) act */
+    float *delta; /* (T, H) */
+    float *p;     /* (T, largest r): dY B */
+    void *expand; /* (T, widest input) act: s P A; only with dropout */
 } stlora_back;
 
 /* stlora_map_forward: y (+)= map(x); h (T, r) receives x A^T where the map is adapted. y has the map's own columns only. */
@@ -66,8 +66,8 @@ void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, 
                         bool accumulate, float *h);
 
 /* stlora_map_backward: adds the gradients of the map's A and B; and, where dx.data is not NULL, dx (+)= gradient of x. */
-void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear,
-                         stlora_cmat x, const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate);
+void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear, stlora_cmat x,
+                         const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate);
 
 /* stlora_block_norm: stage->h = norm(x) with weights w, stats as the op leaves them. */
 void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats);
@@ -82,7 +82,7 @@ void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, i
                            const stlora_block_acts *acts);
 
 /* Widths that the layouts need. */
-int64_t stlora_qkv_width(const stlora_hf_config *config);  /* (H + 2K) D */
-int64_t stlora_up_width(const stlora_transformer *model);  /* 2F or F */
+int64_t stlora_qkv_width(const stlora_hf_config *config); /* (H + 2K) D */
+int64_t stlora_up_width(const stlora_transformer *model); /* 2F or F */
 
 #endif

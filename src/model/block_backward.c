@@ -15,28 +15,54 @@ static void lowrank_backward(const stlora_stage *stage, const stlora_back *back,
     const stlora_backend *backend = stage->backend;
     const stlora_linear *linear = map->linear;
     stlora_cmat z = x;
-    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows, .width = linear->m, .rank = map->r, .h = h, .x = dy,
-                                                               .scale = map->scale, .g = map->gb, .g_rank_stride = 1, .g_width_stride = map->r});
-    backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows, .width = linear->m, .rank = map->r, .x = dy,
-                                                                     .u = map->b, .u_rank_stride = 1, .u_width_stride = map->r, .h = back->p});
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows,
+                                                               .width = linear->m,
+                                                               .rank = map->r,
+                                                               .h = h,
+                                                               .x = dy,
+                                                               .scale = map->scale,
+                                                               .g = map->gb,
+                                                               .g_rank_stride = 1,
+                                                               .g_width_stride = map->r});
+    backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows,
+                                                                     .width = linear->m,
+                                                                     .rank = map->r,
+                                                                     .x = dy,
+                                                                     .u = map->b,
+                                                                     .u_rank_stride = 1,
+                                                                     .u_width_stride = map->r,
+                                                                     .h = back->p});
     if (dropout) {
         backend->dropout(backend, dropout);
         z = stlora_mat_const(dropout->y);
     }
-    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows, .width = linear->n, .rank = map->r, .h = back->p, .x = z,
-                                                               .scale = map->scale, .g = map->ga, .g_rank_stride = linear->n, .g_width_stride = 1});
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows,
+                                                               .width = linear->n,
+                                                               .rank = map->r,
+                                                               .h = back->p,
+                                                               .x = z,
+                                                               .scale = map->scale,
+                                                               .g = map->ga,
+                                                               .g_rank_stride = linear->n,
+                                                               .g_width_stride = 1});
 }
 
-void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear,
-                         stlora_cmat x, const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate)
+void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear, stlora_cmat x,
+                         const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate)
 {
     const stlora_backend *backend = stage->backend;
     const stlora_lora_map *map = stage->lora->of[linear->id];
     bool dropping = map && stage->dropout > 0;
     stlora_dropout_args dropout = {0};
     if (dropping)
-        dropout = (stlora_dropout_args){.tokens = x.rows, .width = linear->n, .x = x, .y = stlora_mat_whole(stage->dropped, x.dtype, x.rows, linear->n),
-                                        .p = stage->dropout, .seed = stage->seed, .stream = stage->step << 20 | linear->id, .token_keys = stage->token_keys};
+        dropout = (stlora_dropout_args){.tokens = x.rows,
+                                        .width = linear->n,
+                                        .x = x,
+                                        .y = stlora_mat_whole(stage->dropped, x.dtype, x.rows, linear->n),
+                                        .p = stage->dropout,
+                                        .seed = stage->seed,
+                                        .stream = stage->step << 20 | linear->id,
+                                        .token_keys = stage->token_keys};
     if (map) lowrank_backward(stage, back, map, x, h, dy, dropping ? &dropout : NULL);
     if (!dx.data) return;
 
@@ -87,7 +113,8 @@ static void site_backward(const stlora_stage *stage, const stlora_back *back, co
 {
     for (int k = 0; k < place->count; k++) {
         const stlora_linear *linear = &place->maps[k];
-        stlora_cmat slice = stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
+        stlora_cmat slice =
+            stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
         stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, k > 0);
     }
 }
@@ -98,16 +125,24 @@ static void norm_backward(const stlora_stage *stage, const stlora_back *back, co
 {
     const stlora_transformer *model = stage->model;
     int64_t T = stage->tokens, C = model->config.hidden_size;
-    stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm, .tokens = T, .width = C, .x = {x, STLORA_F32, T, C, C},
-                                                                       .dy = {back->dh, STLORA_F32, T, C, C}, .w = w->w.data, .w_dtype = w->w.dtype,
-                                                                       .stats = stats, .dx = stlora_mat_whole(back->dx, STLORA_F32, T, C)});
+    stage->backend->norm_grad(stage->backend,
+                              &(stlora_norm_grad_args){.kind = model->family->norm,
+                                                       .tokens = T,
+                                                       .width = C,
+                                                       .x = {x, STLORA_F32, T, C, C},
+                                                       .dy = {back->dh, STLORA_F32, T, C, C},
+                                                       .w = w->w.data,
+                                                       .w_dtype = w->w.dtype,
+                                                       .stats = stats,
+                                                       .dx = stlora_mat_whole(back->dx, STLORA_F32, T, C)});
 }
 
 /* The residual stream's gradient in the activation dtype. */
 static void dx_as_act(const stlora_stage *stage, const stlora_back *back)
 {
     if (stage->act != STLORA_F32)
-        stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32, stage->tokens * stage->model->config.hidden_size);
+        stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32,
+                       stage->tokens * stage->model->config.hidden_size);
 }
 
 static void attention_backward(const stlora_stage *stage, const stlora_back *back, const stlora_block_acts *acts)
@@ -117,21 +152,34 @@ static void attention_backward(const stlora_stage *stage, const stlora_back *bac
     int64_t T = stage->tokens, D = c->head_dim, width = stlora_qkv_width(c);
     int64_t q_width = c->heads * D, kv_width = c->kv_heads * D;
     stlora_dtype act = stage->act;
-    backend->attention_grad(backend, &(stlora_attention_grad_args){
-        .heads = c->heads, .kv_heads = c->kv_heads, .head_dim = D, .scale = 1.0 / sqrt((double)D),
-        .segments = stage->segments, .segment_count = stage->segment_count,
-        .q = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, 0, q_width)),
-        .k = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width, kv_width)),
-        .v = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width + kv_width, kv_width)),
-        .o = {acts->o, act, T, q_width, q_width}, .dout = {back->dout, act, T, q_width, q_width},
-        .lse = acts->lse, .delta = back->delta,
-        .dq = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width),
-        .dk = stlora_mat_columns(back->dqkv, act, T, width, q_width, kv_width),
-        .dv = stlora_mat_columns(back->dqkv, act, T, width, q_width + kv_width, kv_width)});
+    backend->attention_grad(
+        backend, &(stlora_attention_grad_args){
+                     .heads = c->heads,
+                     .kv_heads = c->kv_heads,
+                     .head_dim = D,
+                     .scale = 1.0 / sqrt((double)D),
+                     .segments = stage->segments,
+                     .segment_count = stage->segment_count,
+                     .q = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, 0, q_width)),
+                     .k = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width, kv_width)),
+                     .v = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, q_width + kv_width, kv_width)),
+                     .o = {acts->o, act, T, q_width, q_width},
+                     .dout = {back->dout, act, T, q_width, q_width},
+                     .lse = acts->lse,
+                     .delta = back->delta,
+                     .dq = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width),
+                     .dk = stlora_mat_columns(back->dqkv, act, T, width, q_width, kv_width),
+                     .dv = stlora_mat_columns(back->dqkv, act, T, width, q_width + kv_width, kv_width)});
     if (stage->cosines)
-        backend->rope(backend, &(stlora_rope_args){.tokens = T, .heads = c->heads + c->kv_heads, .head_dim = D,
-                                                   .x = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width + kv_width), .positions = stage->positions,
-                                                   .cos = stage->cosines, .sin = stage->sines, .inverse = true});
+        backend->rope(backend,
+                      &(stlora_rope_args){.tokens = T,
+                                          .heads = c->heads + c->kv_heads,
+                                          .head_dim = D,
+                                          .x = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width + kv_width),
+                                          .positions = stage->positions,
+                                          .cos = stage->cosines,
+                                          .sin = stage->sines,
+                                          .inverse = true});
 }
 
 /* True when some adapted map has an id below `id`: then the gradient must flow on. */
@@ -155,34 +203,44 @@ void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, i
     void *dy = act == STLORA_F32 ? (void *)back->dx : back->dx_act;
 
     /* x'' = x' + map_down(a) */
-    backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation, .tokens = T, .width = F, .x = up,
+    backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
+                                                           .tokens = T,
+                                                           .width = F,
+                                                           .x = up,
                                                            .y = stlora_mat_whole(stage->a, act, T, F)});
     dx_as_act(stage, back);
     bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F}, acts->lowrank[STLORA_SITE_DOWN], dy, act,
-                  below ? stlora_mat_whole(back->da, act, T, F) : none);
+    site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F},
+                  acts->lowrank[STLORA_SITE_DOWN], dy, act, below ? stlora_mat_whole(back->da, act, T, F) : none);
     if (!below) return;
 
     /* a = act(up), up = maps(norm2(x')) */
-    backend->activation_grad(backend, &(stlora_activation_grad_args){.kind = model->family->activation, .tokens = T, .width = F, .x = up,
-                                                                     .dy = {back->da, act, T, F, F}, .dx = stlora_mat_whole(back->dup, act, T, up_width)});
+    backend->activation_grad(backend,
+                             &(stlora_activation_grad_args){.kind = model->family->activation,
+                                                            .tokens = T,
+                                                            .width = F,
+                                                            .x = up,
+                                                            .dy = {back->da, act, T, F, F},
+                                                            .dx = stlora_mat_whole(back->dup, act, T, up_width)});
     stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
     below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_UP], h, acts->lowrank[STLORA_SITE_UP], back->dup, act, below ? dh : none);
+    site_backward(stage, back, &sites[STLORA_SITE_UP], h, acts->lowrank[STLORA_SITE_UP], back->dup, act,
+                  below ? dh : none);
     if (!below) return;
     norm_backward(stage, back, &block->norm2, acts->x_mid, acts->stats2);
 
     /* x' = x + map_o(o) */
     dx_as_act(stage, back);
     below = needed_below(stage, sites[STLORA_SITE_O].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_O], (stlora_cmat){acts->o, act, T, q_width, q_width}, acts->lowrank[STLORA_SITE_O], dy, act,
-                  below ? stlora_mat_whole(back->dout, act, T, q_width) : none);
+    site_backward(stage, back, &sites[STLORA_SITE_O], (stlora_cmat){acts->o, act, T, q_width, q_width},
+                  acts->lowrank[STLORA_SITE_O], dy, act, below ? stlora_mat_whole(back->dout, act, T, q_width) : none);
     if (!below) return;
 
     /* o = attention(rope(qkv)), qkv = maps(norm1(x)) */
     attention_backward(stage, back, acts);
     stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
     below = needed_below(stage, sites[STLORA_SITE_QKV].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_QKV], h, acts->lowrank[STLORA_SITE_QKV], back->dqkv, act, below ? dh : none);
+    site_backward(stage, back, &sites[STLORA_SITE_QKV], h, acts->lowrank[STLORA_SITE_QKV], back->dqkv, act,
+                  below ? dh : none);
     if (below) norm_backward(stage, back, &block->norm1, acts->x_in, acts->stats1);
 }

@@ -37,13 +37,24 @@ void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, 
         stlora_cmat z = x;
         if (stage->dropout > 0) {
             stlora_mat dropped = stlora_mat_whole(stage->dropped, x.dtype, x.rows, linear->n);
-            backend->dropout(backend, &(stlora_dropout_args){.tokens = x.rows, .width = linear->n, .x = x, .y = dropped,
-                                                             .p = stage->dropout, .seed = stage->seed,
-                                                             .stream = stage->step << 20 | linear->id, .token_keys = stage->token_keys});
+            backend->dropout(backend, &(stlora_dropout_args){.tokens = x.rows,
+                                                             .width = linear->n,
+                                                             .x = x,
+                                                             .y = dropped,
+                                                             .p = stage->dropout,
+                                                             .seed = stage->seed,
+                                                             .stream = stage->step << 20 | linear->id,
+                                                             .token_keys = stage->token_keys});
             z = stlora_mat_const(dropped);
         }
-        backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows, .width = linear->n, .rank = map->r, .x = z,
-                                                                         .u = map->a, .u_rank_stride = linear->n, .u_width_stride = 1, .h = h});
+        backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows,
+                                                                         .width = linear->n,
+                                                                         .rank = map->r,
+                                                                         .x = z,
+                                                                         .u = map->a,
+                                                                         .u_rank_stride = linear->n,
+                                                                         .u_width_stride = 1,
+                                                                         .h = h});
         args.h = h;
         args.u = map->b;
         args.rank = map->r;
@@ -69,9 +80,16 @@ void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, 
 {
     const stlora_transformer *model = stage->model;
     int64_t T = stage->tokens, C = model->config.hidden_size;
-    stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm, .tokens = T, .width = C, .eps = model->config.norm_eps,
-                                                             .x = {x, STLORA_F32, T, C, C}, .w = w->w.data, .b = w->b.data, .w_dtype = w->w.dtype,
-                                                             .y = stlora_mat_whole(stage->h, stage->act, T, C), .stats = stats});
+    stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm,
+                                                             .tokens = T,
+                                                             .width = C,
+                                                             .eps = model->config.norm_eps,
+                                                             .x = {x, STLORA_F32, T, C, C},
+                                                             .w = w->w.data,
+                                                             .b = w->b.data,
+                                                             .w_dtype = w->w.dtype,
+                                                             .y = stlora_mat_whole(stage->h, stage->act, T, C),
+                                                             .stats = stats});
 }
 
 /* Attention of the call's tokens among themselves, or against the cache, which gets their keys and values first. */
@@ -82,9 +100,14 @@ static void attention_forward(const stlora_stage *stage, const stlora_block_acts
     int64_t T = stage->tokens, D = c->head_dim, width = stlora_qkv_width(c);
     int64_t q_width = c->heads * D, kv_width = c->kv_heads * D;
     if (stage->cosines)
-        backend->rope(backend, &(stlora_rope_args){.tokens = T, .heads = c->heads + c->kv_heads, .head_dim = D,
-                                                   .x = stlora_mat_columns(acts->qkv, stage->act, T, width, 0, q_width + kv_width),
-                                                   .positions = stage->positions, .cos = stage->cosines, .sin = stage->sines});
+        backend->rope(backend, &(stlora_rope_args){
+                                   .tokens = T,
+                                   .heads = c->heads + c->kv_heads,
+                                   .head_dim = D,
+                                   .x = stlora_mat_columns(acts->qkv, stage->act, T, width, 0, q_width + kv_width),
+                                   .positions = stage->positions,
+                                   .cos = stage->cosines,
+                                   .sin = stage->sines});
     stlora_attention_args args = {
         .heads = c->heads,
         .kv_heads = c->kv_heads,
@@ -102,9 +125,12 @@ static void attention_forward(const stlora_stage *stage, const stlora_block_acts
         size_t element = stlora_dtype_size(stage->act), row = (size_t)(2 * kv_width) * element;
         char *to = (char *)cache.rows + (size_t)cache.past * row;
         const char *from = (const char *)acts->qkv + (size_t)q_width * element;
-        for (int64_t t = 0; t < T; t++) memcpy(to + (size_t)t * row, from + (size_t)(t * width) * element, row);
-        args.k = stlora_mat_const(stlora_mat_columns(cache.rows, stage->act, cache.past + T, 2 * kv_width, 0, kv_width));
-        args.v = stlora_mat_const(stlora_mat_columns(cache.rows, stage->act, cache.past + T, 2 * kv_width, kv_width, kv_width));
+        for (int64_t t = 0; t < T; t++)
+            memcpy(to + (size_t)t * row, from + (size_t)(t * width) * element, row);
+        args.k =
+            stlora_mat_const(stlora_mat_columns(cache.rows, stage->act, cache.past + T, 2 * kv_width, 0, kv_width));
+        args.v = stlora_mat_const(
+            stlora_mat_columns(cache.rows, stage->act, cache.past + T, 2 * kv_width, kv_width, kv_width));
     }
     backend->attention(backend, &args);
 }
@@ -120,19 +146,23 @@ void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora
     stlora_cmat h = {stage->h, stage->act, T, C, C};
 
     stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
-    site_forward(stage, &block->sites[STLORA_SITE_QKV], h, acts->qkv, stage->act, false, acts->lowrank[STLORA_SITE_QKV]);
+    site_forward(stage, &block->sites[STLORA_SITE_QKV], h, acts->qkv, stage->act, false,
+                 acts->lowrank[STLORA_SITE_QKV]);
     attention_forward(stage, acts, cache);
     if (acts->x_mid != acts->x_in) memcpy(acts->x_mid, acts->x_in, residual);
-    site_forward(stage, &block->sites[STLORA_SITE_O], (stlora_cmat){acts->o, stage->act, T, q_width, q_width}, acts->x_mid,
-                 STLORA_F32, true, acts->lowrank[STLORA_SITE_O]);
+    site_forward(stage, &block->sites[STLORA_SITE_O], (stlora_cmat){acts->o, stage->act, T, q_width, q_width},
+                 acts->x_mid, STLORA_F32, true, acts->lowrank[STLORA_SITE_O]);
 
     stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
     site_forward(stage, &block->sites[STLORA_SITE_UP], h, acts->up, stage->act, false, acts->lowrank[STLORA_SITE_UP]);
     int64_t up_width = block->sites[STLORA_SITE_UP].m;
-    stage->backend->activation(stage->backend, &(stlora_activation_args){.kind = model->family->activation, .tokens = T, .width = F,
-                                                                         .x = {acts->up, stage->act, T, up_width, up_width},
-                                                                         .y = stlora_mat_whole(stage->a, stage->act, T, F)});
+    stage->backend->activation(stage->backend,
+                               &(stlora_activation_args){.kind = model->family->activation,
+                                                         .tokens = T,
+                                                         .width = F,
+                                                         .x = {acts->up, stage->act, T, up_width, up_width},
+                                                         .y = stlora_mat_whole(stage->a, stage->act, T, F)});
     if (acts->x_out != acts->x_mid) memcpy(acts->x_out, acts->x_mid, residual);
-    site_forward(stage, &block->sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, stage->act, T, F, F}, acts->x_out, STLORA_F32,
-                 true, acts->lowrank[STLORA_SITE_DOWN]);
+    site_forward(stage, &block->sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, stage->act, T, F, F}, acts->x_out,
+                 STLORA_F32, true, acts->lowrank[STLORA_SITE_DOWN]);
 }

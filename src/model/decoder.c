@@ -47,7 +47,8 @@ static void lay_out(stlora_decoder *d)
         if (d->stage.lora->maps[i].r > largest) largest = d->stage.lora->maps[i].r;
     float *lowrank = stlora_arena_take(arena, P * (size_t)largest, sizeof(float));
     for (int s = 0; s < STLORA_SITE_COUNT; s++)
-        for (int k = 0; k < STLORA_MAPS_PER_SITE; k++) d->acts.lowrank[s][k] = lowrank;
+        for (int k = 0; k < STLORA_MAPS_PER_SITE; k++)
+            d->acts.lowrank[s][k] = lowrank;
     stlora_head_lay_out(&d->head, &d->stage, arena, 1, false);
     d->head.x = d->x;
     size_t layer = (size_t)(d->max_positions * 2 * c->kv_heads * c->head_dim);
@@ -58,7 +59,8 @@ static void lay_out(stlora_decoder *d)
 }
 
 stlora_status stlora_decoder_create(stlora_decoder **out, const stlora_transformer *model, const stlora_lora *lora,
-                                    const stlora_backend *backend, stlora_dtype act, int64_t max_positions, stlora_error *err)
+                                    const stlora_backend *backend, stlora_dtype act, int64_t max_positions,
+                                    stlora_error *err)
 {
     stlora_decoder *d;
     if (model->family->learned_positions && max_positions > model->config.max_positions)
@@ -102,7 +104,8 @@ static void feed_piece(stlora_decoder *d, const int32_t *ids, int64_t count)
 {
     d->stage.tokens = count;
     d->stage.ids = ids;
-    for (int64_t t = 0; t < count; t++) d->positions[t] = (int32_t)(d->past + t);
+    for (int64_t t = 0; t < count; t++)
+        d->positions[t] = (int32_t)(d->past + t);
     d->segment = (stlora_segment){0, count, 0, d->past + count};
     stlora_embed(&d->stage, d->x);
     for (int64_t l = 0; l < d->stage.model->config.layers; l++) {

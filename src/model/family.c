@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#define LLAMA_NAMES                                                                                \
-    .root = "model", .embed = "embed_tokens", .layers = "layers", .final_norm = "norm",            \
-    .head = "lm_head", .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm",            \
-    .maps = {[STLORA_SITE_QKV] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},     \
-             [STLORA_SITE_O] = {"self_attn.o_proj"},                                               \
-             [STLORA_SITE_UP] = {"mlp.gate_proj", "mlp.up_proj"},                                  \
+#define LLAMA_NAMES                                                                                                    \
+    .root = "model", .embed = "embed_tokens", .layers = "layers", .final_norm = "norm", .head = "lm_head",             \
+    .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm",                                                   \
+    .maps = {[STLORA_SITE_QKV] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},                         \
+             [STLORA_SITE_O] = {"self_attn.o_proj"},                                                                   \
+             [STLORA_SITE_UP] = {"mlp.gate_proj", "mlp.up_proj"},                                                      \
              [STLORA_SITE_DOWN] = {"mlp.down_proj"}}
 
 static const stlora_family families[] = {

@@ -33,9 +33,14 @@ void stlora_embed(const stlora_stage *stage, float *x)
 {
     const stlora_transformer *model = stage->model;
     int64_t T = stage->tokens, C = model->config.hidden_size;
-    stage->backend->embed(stage->backend, &(stlora_embed_args){.tokens = T, .width = C, .ids = stage->ids, .positions = stage->positions,
-                                                               .table = model->embed.data, .table_dtype = model->embed.dtype,
-                                                               .position_table = model->positions.data, .position_dtype = model->positions.dtype,
+    stage->backend->embed(stage->backend, &(stlora_embed_args){.tokens = T,
+                                                               .width = C,
+                                                               .ids = stage->ids,
+                                                               .positions = stage->positions,
+                                                               .table = model->embed.data,
+                                                               .table_dtype = model->embed.dtype,
+                                                               .position_table = model->positions.data,
+                                                               .position_dtype = model->positions.dtype,
                                                                .x = stlora_mat_whole(x, STLORA_F32, T, C)});
 }
 
@@ -48,7 +53,8 @@ static stlora_stage rows_stage(stlora_head *head, const stlora_stage *stage, con
     rows.dropped = head->dropped;
     rows.token_keys = head->token_keys;
     if (stage->dropout > 0 && head->token_keys)
-        for (int64_t i = 0; i < count; i++) head->token_keys[i] = stage->token_keys[at[i]];
+        for (int64_t i = 0; i < count; i++)
+            head->token_keys[i] = stage->token_keys[at[i]];
     return rows;
 }
 
@@ -65,37 +71,52 @@ void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int6
 }
 
 /* Gradient of one chunk: dlogits -> back->dx rows. */
-static void chunk_backward(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count, const stlora_back *back)
+static void chunk_backward(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count,
+                           const stlora_back *back)
 {
     const stlora_transformer *model = stage->model;
     int64_t C = model->config.hidden_size, V = model->config.vocab_size;
     stlora_stage rows = rows_stage(head, stage, at, count);
     stlora_back scratch = {.p = head->p, .expand = head->expand, .dx = head->dx, .dh = head->dh};
     stlora_map_backward(&rows, &scratch, &model->head, (stlora_cmat){head->h, stage->act, count, C, C}, head->lowrank,
-                        (stlora_cmat){head->dlogits, stage->act, count, V, V}, stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
+                        (stlora_cmat){head->dlogits, stage->act, count, V, V},
+                        stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
     memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
-    stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm, .tokens = count, .width = C,
-                                                                       .x = {head->rows, STLORA_F32, count, C, C}, .dy = {head->dh, STLORA_F32, count, C, C},
-                                                                       .w = model->final_norm.w.data, .w_dtype = model->final_norm.w.dtype,
-                                                                       .stats = head->stats, .dx = stlora_mat_whole(head->dx, STLORA_F32, count, C)});
+    stage->backend->norm_grad(stage->backend,
+                              &(stlora_norm_grad_args){.kind = model->family->norm,
+                                                       .tokens = count,
+                                                       .width = C,
+                                                       .x = {head->rows, STLORA_F32, count, C, C},
+                                                       .dy = {head->dh, STLORA_F32, count, C, C},
+                                                       .w = model->final_norm.w.data,
+                                                       .w_dtype = model->final_norm.w.dtype,
+                                                       .stats = head->stats,
+                                                       .dx = stlora_mat_whole(head->dx, STLORA_F32, count, C)});
     for (int64_t i = 0; i < count; i++)
         memcpy(back->dx + at[i] * C, head->dx + i * C, (size_t)C * sizeof(float));
 }
 
-void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at, int64_t supervised,
-                      double scale, double *loss, float *logprob, const stlora_back *back)
+void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at,
+                      int64_t supervised, double scale, double *loss, float *logprob, const stlora_back *back)
 {
     const stlora_transformer *model = stage->model;
     int64_t V = model->config.vocab_size;
     for (int64_t from = 0; from < supervised; from += head->capacity) {
         int64_t count = supervised - from < head->capacity ? supervised - from : head->capacity;
         stlora_head_logits(head, stage, at + from, count);
-        for (int64_t i = 0; i < count; i++) head->targets[i] = targets[at[from + i]];
+        for (int64_t i = 0; i < count; i++)
+            head->targets[i] = targets[at[from + i]];
         stlora_mat dlogits = {0};
         if (back) dlogits = stlora_mat_whole(head->dlogits, stage->act, count, V);
-        stage->backend->cross_entropy(stage->backend, &(stlora_cross_entropy_args){.rows = count, .vocab = V, .logits = {head->logits, STLORA_F32, count, V, V},
-                                                                                   .targets = head->targets, .scale = scale,
-                                                                                   .logprob = logprob ? logprob + from : NULL, .loss = loss, .dlogits = dlogits});
+        stage->backend->cross_entropy(stage->backend,
+                                      &(stlora_cross_entropy_args){.rows = count,
+                                                                   .vocab = V,
+                                                                   .logits = {head->logits, STLORA_F32, count, V, V},
+                                                                   .targets = head->targets,
+                                                                   .scale = scale,
+                                                                   .logprob = logprob ? logprob + from : NULL,
+                                                                   .loss = loss,
+                                                                   .dlogits = dlogits});
         if (back) chunk_backward(head, stage, at + from, count, back);
     }
 }

@@ -7,19 +7,19 @@
 
 /* Buffers of N = logits_rows supervised positions at a time. */
 typedef struct stlora_head {
-    const float *x;  /* (T, C) the residual stream after the last block */
-    float *rows;     /* (N, C) its gathered rows */
-    void *h;         /* (N, C) act: normed */
-    float *stats;    /* (N, 2) */
-    float *logits;   /* (N, V) */
-    void *dlogits;   /* (N, V) act; the logits' own memory where act is F32 */
-    float *dh, *dx;  /* (N, C) */
-    float *lowrank;  /* (N, r), only with an adapted head */
-    float *p;        /* (N, r) */
+    const float *x;         /* (T, C) the residual stream after the last block */
+    float *rows;            /* (N, C) its gathered rows */
+    void *h;                /* (N, C) act: normed */
+    float *stats;           /* (N, 2) */
+    float *logits;          /* (N, V) */
+    void *dlogits;          /* (N, V) act; the logits' own memory where act is F32 */
+    float *dh, *dx;         /* (N, C) */
+    float *lowrank;         /* (N, r), only with an adapted head */
+    float *p;               /* (N, r) */
     void *dropped, *expand; /* (N, C) act, only with an adapted head and dropout */
-    int32_t *targets; /* (N) */
-    uint64_t *token_keys; /* (N) */
-    int64_t capacity; /* N */
+    int32_t *targets;       /* (N) */
+    uint64_t *token_keys;   /* (N) */
+    int64_t capacity;       /* N */
 } stlora_head;
 
 /* stlora_head_lay_out: takes the buffers from the arena (measuring or bound). */
@@ -33,7 +33,7 @@ void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int6
 
 /* stlora_head_loss: over all supervised positions, chunk by chunk: *loss, logprob (NULL allowed) and, with back, the gradient of
  * scale * loss: adds an adapted head's gradients, sets the rows of back->dx that are supervised (the others were zeroed). */
-void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at, int64_t supervised,
-                      double scale, double *loss, float *logprob, const stlora_back *back);
+void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at,
+                      int64_t supervised, double scale, double *loss, float *logprob, const stlora_back *back);
 
 #endif

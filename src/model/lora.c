@@ -14,8 +14,7 @@ static stlora_status copy_text(char **out, const char *text, stlora_error *err)
     return text ? stlora_strdup_n(out, text, strlen(text), err) : STLORA_OK;
 }
 
-static stlora_status copy_list(char ***out, size_t *out_count, char *const *items, size_t count,
-                               stlora_error *err)
+static stlora_status copy_list(char ***out, size_t *out_count, char *const *items, size_t count, stlora_error *err)
 {
     if (!items) return STLORA_OK;
     STLORA_TRY(stlora_alloc(out, count, sizeof **out, "names", err));
@@ -24,8 +23,8 @@ static stlora_status copy_list(char ***out, size_t *out_count, char *const *item
     return STLORA_OK;
 }
 
-static stlora_status copy_patterns(stlora_pattern_entry **out, size_t *out_count,
-                                   const stlora_pattern_entry *entries, size_t count, stlora_error *err)
+static stlora_status copy_patterns(stlora_pattern_entry **out, size_t *out_count, const stlora_pattern_entry *entries,
+                                   size_t count, stlora_error *err)
 {
     if (!entries) return STLORA_OK;
     STLORA_TRY(stlora_alloc(out, count, sizeof **out, "patterns", err));
@@ -48,12 +47,13 @@ static stlora_status copy_config(stlora_peft_config *out, const stlora_peft_conf
     STLORA_TRY(copy_text(&out->base_model, from->base_model, err));
     STLORA_TRY(copy_list(&out->targets, &out->target_count, from->targets, from->target_count, err));
     STLORA_TRY(copy_list(&out->excludes, &out->exclude_count, from->excludes, from->exclude_count, err));
-    STLORA_TRY(copy_patterns(&out->rank_pattern, &out->rank_pattern_count, from->rank_pattern,
-                             from->rank_pattern_count, err));
+    STLORA_TRY(
+        copy_patterns(&out->rank_pattern, &out->rank_pattern_count, from->rank_pattern, from->rank_pattern_count, err));
     STLORA_TRY(copy_patterns(&out->alpha_pattern, &out->alpha_pattern_count, from->alpha_pattern,
                              from->alpha_pattern_count, err));
     if (from->layers_to_transform) {
-        STLORA_TRY(stlora_alloc(&out->layers_to_transform, from->layers_to_transform_count, sizeof(int64_t), "layers", err));
+        STLORA_TRY(
+            stlora_alloc(&out->layers_to_transform, from->layers_to_transform_count, sizeof(int64_t), "layers", err));
         memcpy(out->layers_to_transform, from->layers_to_transform, from->layers_to_transform_count * sizeof(int64_t));
         out->layers_to_transform_count = from->layers_to_transform_count;
     }
@@ -68,14 +68,15 @@ static stlora_status expand_all_linear(stlora_lora *lora, stlora_error *err)
     const stlora_family *family = lora->model->family;
     stlora_free(config->target_regex);
     config->target_regex = NULL;
-    STLORA_TRY(stlora_alloc(&config->targets, (size_t)STLORA_SITE_COUNT * STLORA_MAPS_PER_SITE,
-                            sizeof *config->targets, "targets", err));
+    STLORA_TRY(stlora_alloc(&config->targets, (size_t)STLORA_SITE_COUNT * STLORA_MAPS_PER_SITE, sizeof *config->targets,
+                            "targets", err));
     for (int s = 0; s < STLORA_SITE_COUNT; s++) {
         for (int k = 0; k < STLORA_MAPS_PER_SITE && family->maps[s][k]; k++) {
             const char *dot = strrchr(family->maps[s][k], '.');
             const char *last = dot ? dot + 1 : family->maps[s][k];
             bool known = false;
-            for (size_t i = 0; i < config->target_count; i++) known = known || strcmp(config->targets[i], last) == 0;
+            for (size_t i = 0; i < config->target_count; i++)
+                known = known || strcmp(config->targets[i], last) == 0;
             if (known) continue;
             STLORA_TRY(copy_text(&config->targets[config->target_count], last, err));
             config->target_count++;
@@ -150,9 +151,8 @@ static void draw_a(const stlora_lora_map *map, uint64_t seed)
     }
 }
 
-stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *model,
-                                 const stlora_peft_config *config, uint64_t seed, bool trained,
-                                 stlora_error *err)
+stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *model, const stlora_peft_config *config,
+                                 uint64_t seed, bool trained, stlora_error *err)
 {
     stlora_lora *lora;
     STLORA_TRY(stlora_alloc(&lora, 1, sizeof *lora, "adapter", err));
@@ -162,7 +162,8 @@ stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *mo
         stlora_lora_free(lora);
         return status;
     }
-    for (size_t i = 0; i < lora->count; i++) draw_a(&lora->maps[i], seed);
+    for (size_t i = 0; i < lora->count; i++)
+        draw_a(&lora->maps[i], seed);
     *out = lora;
     return STLORA_OK;
 }
@@ -181,17 +182,21 @@ static stlora_status read_matrix(const stlora_safetensors *files, const stlora_l
         return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" is missing", dir, name);
     if (view->ndim != 2 || view->shape[0] != rows || view->shape[1] != cols)
         return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s/adapter_model.safetensors: tensor \"%s\" must have shape [%lld, %lld] for this model and rank, found [%lld%s%lld]",
+                           "%s/adapter_model.safetensors: tensor \"%s\" must have shape [%lld, %lld] for this model "
+                           "and rank, found [%lld%s%lld]",
                            dir, name, (long long)rows, (long long)cols, (long long)view->shape[0],
-                           view->ndim > 1 ? ", " : "; dimensions: ", view->ndim > 1 ? (long long)view->shape[1] : (long long)view->ndim);
+                           view->ndim > 1 ? ", " : "; dimensions: ",
+                           view->ndim > 1 ? (long long)view->shape[1] : (long long)view->ndim);
     if (!stlora_dtype_is_float(view->dtype))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" has dtype %s; wanted a float type",
-                           dir, name, stlora_dtype_name(view->dtype));
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "%s/adapter_model.safetensors: tensor \"%s\" has dtype %s; wanted a float type", dir, name,
+                           stlora_dtype_name(view->dtype));
     stlora_convert(to, STLORA_F32, view->data, view->dtype, rows * cols);
     for (int64_t i = 0; i < rows * cols; i++)
         if (!isfinite(to[i]))
-            return stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_model.safetensors: tensor \"%s\" element %lld is not finite",
-                               dir, name, (long long)i);
+            return stlora_fail(err, STLORA_E_FORMAT,
+                               "%s/adapter_model.safetensors: tensor \"%s\" element %lld is not finite", dir, name,
+                               (long long)i);
     return STLORA_OK;
 }
 
@@ -212,7 +217,8 @@ static stlora_status check_leftover(const stlora_lora *lora, const stlora_safete
         }
         if (!known)
             return stlora_fail(err, STLORA_E_FORMAT,
-                               "%s/adapter_model.safetensors: tensor \"%s\" belongs to no map that adapter_config.json targets in this model",
+                               "%s/adapter_model.safetensors: tensor \"%s\" belongs to no map that adapter_config.json "
+                               "targets in this model",
                                dir, found);
     }
     return STLORA_OK;
@@ -232,8 +238,8 @@ stlora_status stlora_lora_read_values(stlora_lora *lora, const char *dir, stlora
     return status;
 }
 
-stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *model, const char *dir,
-                               bool trained, stlora_error *err)
+stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *model, const char *dir, bool trained,
+                               stlora_error *err)
 {
     stlora_peft_config config = {0};
     stlora_lora *lora;
@@ -261,8 +267,9 @@ stlora_status stlora_lora_save(const stlora_lora *lora, const char *dir, stlora_
         const stlora_lora_map *map = &lora->maps[i];
         for (int64_t k = 0; k < map->r * (map->linear->n + map->linear->m); k++)
             if (!isfinite(map->a[k])) /* b lies behind a */
-                return stlora_fail(err, STLORA_E_NONFINITE, "%s: the adapter of %s holds a number that is not finite; not saved",
-                                   dir, map->linear->name);
+                return stlora_fail(err, STLORA_E_NONFINITE,
+                                   "%s: the adapter of %s holds a number that is not finite; not saved", dir,
+                                   map->linear->name);
     }
     STLORA_TRY(stlora_alloc(&pairs, lora->count, sizeof *pairs, "adapter", err));
     for (size_t i = 0; i < lora->count; i++) {

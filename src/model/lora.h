@@ -22,22 +22,22 @@ typedef struct stlora_lora {
     stlora_peft_config config; /* as it will be written */
     stlora_lora_map *maps;     /* [count], ascending linear->id */
     size_t count;
-    stlora_lora_map **of;      /* [model->linear_count] map of a linear's id, NULL = not adapted */
-    float *values, *grads;     /* [elements] */
+    stlora_lora_map **of;  /* [model->linear_count] map of a linear's id, NULL = not adapted */
+    float *values, *grads; /* [elements] */
     size_t elements;
-    size_t lowest;             /* id of the lowest adapted map: nothing flows below it */
+    size_t lowest; /* id of the lowest adapted map: nothing flows below it */
 } stlora_lora;
 
 /* stlora_lora_create: a new adapter: config says r, alpha, dropout, rsLoRA, targets; it is copied. A is drawn as PEFT's default draws
  * it, U(-1/sqrt(n), 1/sqrt(n)), from (seed, INIT_A, the map's id, the element), B = 0. trained: gradients are there too. Creates; pair with _free. */
 STLORA_NODISCARD stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *model,
-                                                  const stlora_peft_config *config, uint64_t seed,
-                                                  bool trained, stlora_error *err);
+                                                  const stlora_peft_config *config, uint64_t seed, bool trained,
+                                                  stlora_error *err);
 
 /* stlora_lora_load: an adapter from a PEFT directory: every matched map must have its A and B in the right shapes, no tensor may be
  * left over, all values finite. STLORA_E_FORMAT naming the tensor. */
-STLORA_NODISCARD stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *model,
-                                                const char *dir, bool trained, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *model, const char *dir,
+                                                bool trained, stlora_error *err);
 
 /* stlora_lora_read_values: replaces the values of an adapter by those in dir, which must be of the same shape in every map. */
 STLORA_NODISCARD stlora_status stlora_lora_read_values(stlora_lora *lora, const char *dir, stlora_error *err);

@@ -62,7 +62,8 @@ static void take_lowrank(stlora_pass *pass, stlora_block_acts *acts, int64_t lay
                 const stlora_lora_map *map = lora->of[model->blocks[l].sites[s].maps[k].id];
                 if (map && map->r > r) r = map->r;
             }
-            acts->lowrank[s][k] = r ? stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * r), sizeof(float)) : NULL;
+            acts->lowrank[s][k] =
+                r ? stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * r), sizeof(float)) : NULL;
         }
     }
 }
@@ -82,7 +83,8 @@ static void take_activations(stlora_pass *pass)
         take_block(pass, &shared, recompute);
         take_lowrank(pass, &shared, -1);
     }
-    float *stream = stlora_arena_take(arena, residual, sizeof(float)); /* x below the backward, then x of the lowest block */
+    float *stream =
+        stlora_arena_take(arena, residual, sizeof(float)); /* x below the backward, then x of the lowest block */
     for (int64_t l = 0; l < c->layers; l++) {
         stlora_block_acts acts = shared;
         acts.x_in = stream;
@@ -168,7 +170,8 @@ stlora_status stlora_pass_create(stlora_pass **out, const stlora_transformer *mo
     stlora_pass *pass;
     stlora_pass_bytes bytes;
     if (model->family->learned_positions && shape->max_positions > model->config.max_positions)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "a row of %lld tokens is longer than the model's %lld learned positions",
+        return stlora_fail(err, STLORA_E_UNSUPPORTED,
+                           "a row of %lld tokens is longer than the model's %lld learned positions",
                            (long long)shape->max_positions, (long long)model->config.max_positions);
     STLORA_TRY(stlora_alloc(&pass, 1, sizeof *pass, "pass", err));
     pass->shape = *shape;
@@ -254,8 +257,8 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
     }
 }
 
-double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths, int64_t segments,
-                         int64_t supervised, bool train)
+double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths,
+                         int64_t segments, int64_t supervised, bool train)
 {
     const stlora_hf_config *c = &model->config;
     double tokens = 0, pairs = 0, flops = 0;

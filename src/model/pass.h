@@ -14,9 +14,10 @@ typedef struct stlora_pass stlora_pass; /* opaque; one thread at a time */
 typedef struct stlora_pass_shape {
     int64_t max_tokens, max_segments, max_positions; /* of one micro-batch; positions: longest segment */
     int64_t logits_rows;                             /* supervised positions whose logits exist at one time */
-    int64_t layers_recomputed;                       /* of the blocks that a backward reaches, so many from the lowest up keep only their input */
-    bool train;                                      /* false: no backward, nothing kept */
-    stlora_dtype act;                                /* F32 or BF16 */
+    int64_t
+        layers_recomputed; /* of the blocks that a backward reaches, so many from the lowest up keep only their input */
+    bool train;            /* false: no backward, nothing kept */
+    stlora_dtype act;      /* F32 or BF16 */
 } stlora_pass_shape;
 
 /* Bytes by category. */
@@ -29,11 +30,12 @@ typedef struct stlora_pass_bytes {
 /* A packed micro-batch, borrowed. */
 typedef struct stlora_pass_batch {
     int64_t tokens, segments, supervised;
-    const int32_t *ids, *positions; /* [T]; ids < vocabulary, positions < max_positions (checked by the data's reader) */
-    const int64_t *starts;          /* [S+1] */
-    const int64_t *rows;            /* [S] row numbers, for dropout's random numbers */
-    const int32_t *targets;         /* [T] */
-    const int64_t *at;              /* [supervised] positions with a target */
+    const int32_t *ids,
+        *positions;         /* [T]; ids < vocabulary, positions < max_positions (checked by the data's reader) */
+    const int64_t *starts;  /* [S+1] */
+    const int64_t *rows;    /* [S] row numbers, for dropout's random numbers */
+    const int32_t *targets; /* [T] */
+    const int64_t *at;      /* [supervised] positions with a target */
 } stlora_pass_batch;
 
 /* stlora_pass_measure: bytes that stlora_pass_create will take. */
@@ -55,7 +57,7 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
                       double *loss);
 
 /* stlora_pass_flops: floating-point operations of a forward and, if train, a backward over a micro-batch of the given segment lengths. */
-double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths, int64_t segments,
-                         int64_t supervised, bool train);
+double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths,
+                         int64_t segments, int64_t supervised, bool train);
 
 #endif

@@ -14,14 +14,15 @@ static double frequency(const stlora_hf_config *c, int64_t j)
     double wavelength = 2.0 * pi / f;
     if (wavelength < original / c->rope_high_freq_factor) return f;
     if (wavelength > original / c->rope_low_freq_factor) return f / c->rope_factor;
-    double smooth = (original / wavelength - c->rope_low_freq_factor) /
-                    (c->rope_high_freq_factor - c->rope_low_freq_factor);
+    double smooth =
+        (original / wavelength - c->rope_low_freq_factor) / (c->rope_high_freq_factor - c->rope_low_freq_factor);
     return (1.0 - smooth) * f / c->rope_factor + smooth * f;
 }
 
 void stlora_rope_frequencies(const stlora_hf_config *config, double *f)
 {
-    for (int64_t j = 0; j < config->head_dim / 2; j++) f[j] = frequency(config, j);
+    for (int64_t j = 0; j < config->head_dim / 2; j++)
+        f[j] = frequency(config, j);
 }
 
 void stlora_rope_tables(const stlora_hf_config *config, int64_t positions, float *cosines, float *sines)

@@ -8,18 +8,16 @@
 #include "base/memory.h"
 #include "base/regex.h"
 
-static const char name_letters[] =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+static const char name_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
 
 static stlora_status parse_list(stlora_peft_config *config, const char *text, stlora_error *err)
 {
     size_t capacity = 0;
     while (true) {
         size_t length = strcspn(text, ",");
-        if (length == 0)
-            return stlora_fail(err, STLORA_E_USAGE, "--target-modules: an empty name in the comma list");
-        STLORA_TRY(stlora_grow(&config->targets, &capacity, config->target_count + 1,
-                               sizeof *config->targets, "targets", err));
+        if (length == 0) return stlora_fail(err, STLORA_E_USAGE, "--target-modules: an empty name in the comma list");
+        STLORA_TRY(stlora_grow(&config->targets, &capacity, config->target_count + 1, sizeof *config->targets,
+                               "targets", err));
         STLORA_TRY(stlora_strdup_n(&config->targets[config->target_count], text, length, err));
         config->target_count++;
         if (!text[length]) return STLORA_OK;
@@ -54,8 +52,8 @@ static bool in_layers(const stlora_peft_config *config, int64_t layer)
 }
 
 /* Marks the maps that a list or a regular expression names, with `mark`. */
-static stlora_status mark_regex(const stlora_transformer *model, const char *pattern, bool mark,
-                                bool *chosen, size_t *hits, stlora_error *err)
+static stlora_status mark_regex(const stlora_transformer *model, const char *pattern, bool mark, bool *chosen,
+                                size_t *hits, stlora_error *err)
 {
     stlora_regex *regex = NULL;
     stlora_status status = stlora_regex_create(&regex, pattern, strlen(pattern), true, err);
@@ -70,12 +68,13 @@ static stlora_status mark_regex(const stlora_transformer *model, const char *pat
     }
     stlora_regex_free(regex);
     /* What the engine refuses is here what the user typed. */
-    if (status == STLORA_E_FORMAT) return stlora_fail(err, STLORA_E_USAGE, "target_modules: %s", err ? err->text : pattern);
+    if (status == STLORA_E_FORMAT)
+        return stlora_fail(err, STLORA_E_USAGE, "target_modules: %s", err ? err->text : pattern);
     return status;
 }
 
-static size_t mark_name(const stlora_transformer *model, const stlora_peft_config *layers,
-                        const char *item, bool mark, bool *chosen)
+static size_t mark_name(const stlora_transformer *model, const stlora_peft_config *layers, const char *item, bool mark,
+                        bool *chosen)
 {
     size_t hits = 0;
     for (size_t id = 0; id < model->linear_count; id++) {
@@ -87,13 +86,14 @@ static size_t mark_name(const stlora_transformer *model, const stlora_peft_confi
     return hits;
 }
 
-stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config,
-                                   bool *chosen, stlora_error *err)
+stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config, bool *chosen,
+                                   stlora_error *err)
 {
     size_t hits = 0;
     memset(chosen, 0, model->linear_count * sizeof *chosen);
     if (config->target_regex && strcasecmp(config->target_regex, "all-linear") == 0) {
-        for (size_t id = 0; id + 1 < model->linear_count; id++) chosen[id] = true;
+        for (size_t id = 0; id + 1 < model->linear_count; id++)
+            chosen[id] = true;
     } else if (config->target_regex) {
         STLORA_TRY(mark_regex(model, config->target_regex, true, chosen, &hits, err));
         if (!hits)
@@ -102,7 +102,8 @@ stlora_status stlora_targets_match(const stlora_transformer *model, const stlora
     } else {
         for (size_t i = 0; i < config->target_count; i++)
             if (!mark_name(model, config, config->targets[i], true, chosen))
-                return stlora_fail(err, STLORA_E_USAGE, "target_modules: the model has no linear map named \"%s\"; it has %s ...",
+                return stlora_fail(err, STLORA_E_USAGE,
+                                   "target_modules: the model has no linear map named \"%s\"; it has %s ...",
                                    config->targets[i], stlora_transformer_linear(model, 0)->name);
     }
     if (config->exclude_regex) STLORA_TRY(mark_regex(model, config->exclude_regex, false, chosen, &hits, err));

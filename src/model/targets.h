@@ -9,17 +9,15 @@
 
 /* stlora_targets_parse: the command's --target-modules as config fields: "all-linear" (any case); names of letters, digits, '_' and '.'
  * separated by commas = a list of name endings; anything else = a regular expression. The fields of config are overwritten. */
-STLORA_NODISCARD stlora_status stlora_targets_parse(stlora_peft_config *config, const char *text,
-                                                    stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_targets_parse(stlora_peft_config *config, const char *text, stlora_error *err);
 
 /* stlora_targets_match: chosen[id] = true for every map that config adapts; chosen has model->linear_count entries.
  *
  * List: exact name, or the name ends in "." + item. String: Python's re.fullmatch over the full name; "all-linear": every map
  * but the head. exclude_modules wins; layers_to_transform restricts list targets to these layers. STLORA_E_USAGE: nothing
  * matches, or a list item matches no linear map (said by name); a pattern is malformed. */
-STLORA_NODISCARD stlora_status stlora_targets_match(const stlora_transformer *model,
-                                                    const stlora_peft_config *config, bool *chosen,
-                                                    stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config,
+                                                    bool *chosen, stlora_error *err);
 
 /* stlora_targets_pattern: value of the first entry whose key k matches `(.*\.)?(k)$` from the start of name, or fallback. */
 STLORA_NODISCARD stlora_status stlora_targets_pattern(const stlora_pattern_entry *entries, size_t count,

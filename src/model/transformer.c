@@ -27,30 +27,27 @@ static void tensor_name(const binder *b, char name[NAME_SIZE], const char *modul
         (void)snprintf(name, NAME_SIZE, "%s.%s", module, leaf);
 }
 
-static stlora_status bind(const binder *b, const char *name, int ndim, int64_t rows, int64_t cols,
-                          stlora_weight *out)
+static stlora_status bind(const binder *b, const char *name, int ndim, int64_t rows, int64_t cols, stlora_weight *out)
 {
     const stlora_view *view = stlora_safetensors_find(b->model->files, name);
-    if (!view)
-        return stlora_fail(b->err, STLORA_E_FORMAT, "%s: tensor \"%s\" is missing", b->dir, name);
+    if (!view) return stlora_fail(b->err, STLORA_E_FORMAT, "%s: tensor \"%s\" is missing", b->dir, name);
     if (view->ndim != ndim || view->shape[0] != rows || (ndim == 2 && view->shape[1] != cols)) {
         char found[128] = "";
         size_t used = 0;
         for (int i = 0; i < view->ndim && used < sizeof found; i++)
-            used += (size_t)snprintf(found + used, sizeof found - used, "%s%lld", i ? ", " : "",
-                                     (long long)view->shape[i]);
+            used +=
+                (size_t)snprintf(found + used, sizeof found - used, "%s%lld", i ? ", " : "", (long long)view->shape[i]);
         if (ndim == 1)
             return stlora_fail(b->err, STLORA_E_FORMAT,
-                               "%s: tensor \"%s\" must have shape [%lld] as config.json says, found [%s]",
-                               b->dir, name, (long long)rows, found);
+                               "%s: tensor \"%s\" must have shape [%lld] as config.json says, found [%s]", b->dir, name,
+                               (long long)rows, found);
         return stlora_fail(b->err, STLORA_E_FORMAT,
-                           "%s: tensor \"%s\" must have shape [%lld, %lld] as config.json says, found [%s]",
-                           b->dir, name, (long long)rows, (long long)cols, found);
+                           "%s: tensor \"%s\" must have shape [%lld, %lld] as config.json says, found [%s]", b->dir,
+                           name, (long long)rows, (long long)cols, found);
     }
     if (view->dtype != STLORA_F32 && view->dtype != STLORA_F16 && view->dtype != STLORA_BF16)
-        return stlora_fail(b->err, STLORA_E_UNSUPPORTED,
-                           "%s: tensor \"%s\" has dtype %s; wanted F32, F16 or BF16", b->dir, name,
-                           stlora_dtype_name(view->dtype));
+        return stlora_fail(b->err, STLORA_E_UNSUPPORTED, "%s: tensor \"%s\" has dtype %s; wanted F32, F16 or BF16",
+                           b->dir, name, stlora_dtype_name(view->dtype));
     *out = (stlora_weight){view->data, view->dtype};
     b->model->parameters += stlora_view_count(view);
     return STLORA_OK;
@@ -66,8 +63,8 @@ static stlora_status bind_norm(const binder *b, const char *module, stlora_norm_
         tensor_name(b, name, module, "bias");
         STLORA_TRY(bind(b, name, 1, width, 0, &out->b));
         if (out->b.dtype != out->w.dtype)
-            return stlora_fail(b->err, STLORA_E_UNSUPPORTED,
-                               "%s: \"%s\" and its weight have different dtypes", b->dir, name);
+            return stlora_fail(b->err, STLORA_E_UNSUPPORTED, "%s: \"%s\" and its weight have different dtypes", b->dir,
+                               name);
     }
     return STLORA_OK;
 }
@@ -75,10 +72,14 @@ static stlora_status bind_norm(const binder *b, const char *module, stlora_norm_
 static bool has_bias(const stlora_transformer *model, stlora_site site)
 {
     switch (model->family->bias[site]) {
-    case STLORA_BIAS_NONE: return false;
-    case STLORA_BIAS_ALWAYS: return true;
-    case STLORA_BIAS_ATTENTION: return model->config.attention_bias;
-    case STLORA_BIAS_MLP: return model->config.mlp_bias;
+    case STLORA_BIAS_NONE:
+        return false;
+    case STLORA_BIAS_ALWAYS:
+        return true;
+    case STLORA_BIAS_ATTENTION:
+        return model->config.attention_bias;
+    case STLORA_BIAS_MLP:
+        return model->config.mlp_bias;
     }
     return false;
 }
@@ -110,13 +111,13 @@ static int site_widths(const stlora_transformer *model, stlora_site site, int64_
         *in = c->intermediate_size;
         out[0] = c->hidden_size;
         return 1;
-    case STLORA_SITE_COUNT: break;
+    case STLORA_SITE_COUNT:
+        break;
     }
     return 0;
 }
 
-static stlora_status bind_site(const binder *b, int64_t layer, stlora_site site, stlora_place *place,
-                               size_t *id)
+static stlora_status bind_site(const binder *b, int64_t layer, stlora_site site, stlora_place *place, size_t *id)
 {
     stlora_transformer *model = b->model;
     const stlora_family *family = model->family;
@@ -125,11 +126,10 @@ static stlora_status bind_site(const binder *b, int64_t layer, stlora_site site,
     for (int k = 0; k < place->count; k++) {
         stlora_linear *map = &place->maps[k];
         char module[MODULE_SIZE], name[NAME_SIZE];
-        int length = snprintf(module, sizeof module, "%s.%s.%lld.%s", family->root, family->layers,
-                              (long long)layer, family->maps[site][k]);
+        int length = snprintf(module, sizeof module, "%s.%s.%lld.%s", family->root, family->layers, (long long)layer,
+                              family->maps[site][k]);
         STLORA_TRY(stlora_strdup_n(&map->name, module, (size_t)length, b->err));
-        (void)snprintf(module, sizeof module, "%s.%lld.%s", family->layers, (long long)layer,
-                       family->maps[site][k]);
+        (void)snprintf(module, sizeof module, "%s.%lld.%s", family->layers, (long long)layer, family->maps[site][k]);
         map->id = (*id)++;
         map->layer = layer;
         map->n = place->n;
@@ -207,8 +207,8 @@ static stlora_status check_options(const stlora_transformer *model, const char *
     for (int i = 0; i < 3 && names[i]; i++)
         if (strcmp(names[i], model->config.activation) == 0) return STLORA_OK;
     return stlora_fail(err, STLORA_E_UNSUPPORTED,
-                       "%s/config.json: activation \"%s\" is not supported for model_type \"%s\"; wanted \"%s\"",
-                       dir, model->config.activation, model->family->model_type, names[0]);
+                       "%s/config.json: activation \"%s\" is not supported for model_type \"%s\"; wanted \"%s\"", dir,
+                       model->config.activation, model->family->model_type, names[0]);
 }
 
 stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir, stlora_error *err)
@@ -219,14 +219,15 @@ stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir,
     if (status == STLORA_OK) {
         model->family = stlora_family_find(model->config.model_type);
         if (!model->family)
-            status = stlora_fail(err, STLORA_E_UNSUPPORTED, "%s/config.json: model_type \"%s\" is not supported",
-                                 dir, model->config.model_type);
+            status = stlora_fail(err, STLORA_E_UNSUPPORTED, "%s/config.json: model_type \"%s\" is not supported", dir,
+                                 model->config.model_type);
     }
     if (status == STLORA_OK) status = check_options(model, dir, err);
     if (status == STLORA_OK) status = stlora_safetensors_open_model(&model->files, dir, err);
     if (status == STLORA_OK && (size_t)model->config.layers > stlora_safetensors_count(model->files))
-        status = stlora_fail(err, STLORA_E_FORMAT, "%s: config.json says %lld layers, but the files hold only %zu tensors",
-                             dir, (long long)model->config.layers, stlora_safetensors_count(model->files));
+        status =
+            stlora_fail(err, STLORA_E_FORMAT, "%s: config.json says %lld layers, but the files hold only %zu tensors",
+                        dir, (long long)model->config.layers, stlora_safetensors_count(model->files));
     if (status == STLORA_OK)
         status = stlora_alloc(&model->blocks, (size_t)model->config.layers, sizeof *model->blocks, "blocks", err);
     if (status == STLORA_OK) {

@@ -17,13 +17,13 @@ typedef struct stlora_weight {
 
 /* One frozen linear map, y = x W^T + bias: n inputs, m outputs. */
 typedef struct stlora_linear {
-    char *name;       /* full dotted module name: "model.layers.0.self_attn.q_proj"; PEFT's too */
-    size_t id;        /* position among the model's maps: layer by layer, site by site; the head is last */
-    int64_t layer;    /* -1 for the head */
+    char *name;    /* full dotted module name: "model.layers.0.self_attn.q_proj"; PEFT's too */
+    size_t id;     /* position among the model's maps: layer by layer, site by site; the head is last */
+    int64_t layer; /* -1 for the head */
     int64_t n, m;
     stlora_weight weight, bias;
     stlora_layout layout;
-    int64_t column;   /* where its output begins in the site's output */
+    int64_t column; /* where its output begins in the site's output */
 } stlora_linear;
 
 typedef struct stlora_place {
@@ -56,8 +56,7 @@ typedef struct stlora_transformer {
 /* stlora_transformer_open: reads dir/config.json, maps the weights, binds every tensor and checks its shape. Creates; pair with
  * _close. STLORA_E_FORMAT: a tensor is missing or has another shape than config.json says; STLORA_E_UNSUPPORTED: family, option, or a
  * dtype other than F32, F16 and BF16. */
-STLORA_NODISCARD stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir,
-                                                       stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_transformer_open(stlora_transformer **out, const char *dir, stlora_error *err);
 void stlora_transformer_close(stlora_transformer *model);
 
 /* stlora_transformer_linear: map by id, id < linear_count; borrowed. */

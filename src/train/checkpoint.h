@@ -21,17 +21,18 @@ typedef struct stlora_run_state {
 } stlora_run_state;
 
 /* stlora_checkpoint_save: writes dir/checkpoint-<step> whole or not at all. params, inputs: as in run.json; borrowed. */
-STLORA_NODISCARD stlora_status stlora_checkpoint_save(const char *dir, const stlora_run_state *state, const stlora_lora *lora,
-                                                      const stlora_optimizer *optimizer, const json_t *params, const json_t *inputs,
-                                                      stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_checkpoint_save(const char *dir, const stlora_run_state *state,
+                                                      const stlora_lora *lora, const stlora_optimizer *optimizer,
+                                                      const json_t *params, const json_t *inputs, stlora_error *err);
 
 /* stlora_checkpoint_load: reads the values of lora, then the optimizer's state. A parameter or an input that decides the result and differs from
  * the checkpoint's is STLORA_E_USAGE by name. */
-STLORA_NODISCARD stlora_status stlora_checkpoint_load(const char *checkpoint, stlora_run_state *state, stlora_lora *lora,
-                                                      stlora_optimizer *optimizer, const json_t *params, const json_t *inputs,
-                                                      stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_checkpoint_load(const char *checkpoint, stlora_run_state *state,
+                                                      stlora_lora *lora, stlora_optimizer *optimizer,
+                                                      const json_t *params, const json_t *inputs, stlora_error *err);
 
 /* stlora_stability_save: dir/stability.json from the optimizer's pairs. */
-STLORA_NODISCARD stlora_status stlora_stability_save(const char *dir, const stlora_optimizer *optimizer, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_stability_save(const char *dir, const stlora_optimizer *optimizer,
+                                                     stlora_error *err);
 
 #endif

@@ -8,17 +8,17 @@
 
 #include "base/error.h"
 
-#define STLORA_ROW(type, row_kind, field, default_, lo, hi, open, choices_, metavar_, group_, help_) \
-    {.name = #field,                                                                               \
-     .kind = STLORA_PARAM_##row_kind,                                                              \
-     .default_text = default_,                                                                     \
-     .min = lo,                                                                                    \
-     .max = hi,                                                                                    \
-     .max_open = open,                                                                             \
-     .choices = choices_,                                                                          \
-     .metavar = metavar_,                                                                          \
-     .group = group_,                                                                              \
-     .help = help_,                                                                                \
+#define STLORA_ROW(type, row_kind, field, default_, lo, hi, open, choices_, metavar_, group_, help_)                   \
+    {.name = #field,                                                                                                   \
+     .kind = STLORA_PARAM_##row_kind,                                                                                  \
+     .default_text = default_,                                                                                         \
+     .min = lo,                                                                                                        \
+     .max = hi,                                                                                                        \
+     .max_open = open,                                                                                                 \
+     .choices = choices_,                                                                                              \
+     .metavar = metavar_,                                                                                              \
+     .group = group_,                                                                                                  \
+     .help = help_,                                                                                                    \
      .offset = offsetof(type, field)},
 
 #define TRAIN(...)    STLORA_ROW(stlora_train_config, __VA_ARGS__)
@@ -35,7 +35,10 @@ static const stlora_param generate_rows[] = {STLORA_GENERATE_ROWS(GENERATE)};
 static const stlora_param tokenize_rows[] = {STLORA_TOKENIZE_ROWS(TOKENIZE)};
 static const stlora_param inspect_rows[] = {STLORA_INSPECT_ROWS(INSPECT)};
 
-#define VERB(verb) {#verb, verb##_rows, sizeof verb##_rows / sizeof *verb##_rows, sizeof(stlora_##verb##_config)}
+#define VERB(verb)                                                                                                     \
+    {                                                                                                                  \
+#        verb, verb##_rows, sizeof verb##_rows / sizeof *verb##_rows, sizeof(stlora_##verb##_config)                   \
+    }
 
 static const struct verb {
     const char *name;
@@ -47,7 +50,6 @@ stlora_status stlora_params_create(stlora_params **out, const char *verb, stlora
 {
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(verbs[i].name, verb) == 0)
-            return stlora_params_create_table(out, verbs[i].name, verbs[i].rows, verbs[i].count,
-                                              verbs[i].size, err);
+            return stlora_params_create_table(out, verbs[i].name, verbs[i].rows, verbs[i].count, verbs[i].size, err);
     return stlora_fail(err, STLORA_E_USAGE, "there is no verb \"%s\"", verb);
 }

@@ -5,8 +5,7 @@
 #include "base/params.h"
 #include "train/configs.def"
 
-#define STLORA_FIELD(kind, field, def, lo, hi, open, choices, metavar, group, help)                \
-    STLORA_PARAM_TYPE_##kind field;
+#define STLORA_FIELD(kind, field, def, lo, hi, open, choices, metavar, group, help) STLORA_PARAM_TYPE_##kind field;
 
 typedef struct stlora_train_config {
     STLORA_TRAIN_ROWS(STLORA_FIELD)

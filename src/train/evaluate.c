@@ -10,8 +10,15 @@ enum { ROWS_PER_PACK = 64 };
 
 stlora_pass_batch stlora_pass_view(const stlora_pack *pack)
 {
-    return (stlora_pass_batch){.tokens = pack->tokens, .segments = pack->segments, .supervised = pack->supervised, .ids = pack->ids,
-                               .positions = pack->positions, .starts = pack->starts, .rows = pack->rows, .targets = pack->targets, .at = pack->at};
+    return (stlora_pass_batch){.tokens = pack->tokens,
+                               .segments = pack->segments,
+                               .supervised = pack->supervised,
+                               .ids = pack->ids,
+                               .positions = pack->positions,
+                               .starts = pack->starts,
+                               .rows = pack->rows,
+                               .targets = pack->targets,
+                               .at = pack->at};
 }
 
 static stlora_status run(const stlora_examples *examples, stlora_pass *pass, stlora_pack *pack,
@@ -21,7 +28,8 @@ static stlora_status run(const stlora_examples *examples, stlora_pass *pass, stl
     size_t count = stlora_examples_count(examples);
     for (size_t from = 0; from < count;) {
         size_t offered = count - from < ROWS_PER_PACK ? count - from : ROWS_PER_PACK;
-        for (size_t k = 0; k < offered; k++) chosen[k] = (uint32_t)(from + k);
+        for (size_t k = 0; k < offered; k++)
+            chosen[k] = (uint32_t)(from + k);
         size_t taken = stlora_pack_fill(pack, examples, chosen, offered, 0);
         stlora_pass_batch batch = stlora_pass_view(pack);
         stlora_pass_loss(pass, &batch, loss, NULL);
@@ -41,8 +49,8 @@ stlora_status stlora_evaluate(const stlora_session *session, const stlora_exampl
     int64_t bound;
     double loss = 0;
     STLORA_TRY(stlora_batch_tokens_bound(examples, ROWS_PER_PACK, &bound, err));
-    STLORA_TRY(stlora_plan_shape(session->model, session->lora, session->act, false, counts->longest, bound, ROWS_PER_PACK, 0,
-                                 budget, &shape, err));
+    STLORA_TRY(stlora_plan_shape(session->model, session->lora, session->act, false, counts->longest, bound,
+                                 ROWS_PER_PACK, 0, budget, &shape, err));
     stlora_status status = stlora_pass_create(&pass, session->model, session->lora, session->backend, &shape, err);
     if (status == STLORA_OK) status = stlora_pack_create(&pack, shape.max_tokens, shape.max_segments, err);
     if (status == STLORA_OK) status = run(examples, pass, &pack, stop, &loss, err);

@@ -13,7 +13,8 @@ stlora_pass_batch stlora_pass_view(const stlora_pack *pack);
 
 /* stlora_evaluate: mean loss over the supervised tokens of all examples; out->step is the caller's. Takes its own pass and gives it back.
  * stop (NULL allowed): ends with STLORA_E_INTERRUPTED. */
-STLORA_NODISCARD stlora_status stlora_evaluate(const stlora_session *session, const stlora_examples *examples, int64_t budget,
-                                               const volatile sig_atomic_t *stop, stlora_eval_metrics *out, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_evaluate(const stlora_session *session, const stlora_examples *examples,
+                                               int64_t budget, const volatile sig_atomic_t *stop,
+                                               stlora_eval_metrics *out, stlora_error *err);
 
 #endif

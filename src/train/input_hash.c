@@ -33,8 +33,9 @@ static stlora_status add_file(json_t *object, const char *path, stlora_error *er
 static int is_input(const struct dirent *entry)
 {
     const char *name = entry->d_name, *dot = strrchr(name, '.');
-    return name[0] != '.' && dot && (strcmp(dot, ".safetensors") == 0 || strcmp(name, "config.json") == 0 ||
-                      strcmp(name, "tokenizer.json") == 0 || strcmp(name, "adapter_config.json") == 0);
+    return name[0] != '.' && dot &&
+           (strcmp(dot, ".safetensors") == 0 || strcmp(name, "config.json") == 0 ||
+            strcmp(name, "tokenizer.json") == 0 || strcmp(name, "adapter_config.json") == 0);
 }
 
 /* The files of a model or adapter directory that decide the result, by name. */
@@ -59,10 +60,12 @@ stlora_status stlora_hash_inputs(json_t **out, const char *model_dir, const char
                                  size_t data_count, stlora_error *err)
 {
     json_t *object = json_object();
-    stlora_status status = object ? STLORA_OK : stlora_fail(err, STLORA_E_NOMEM, "no memory for the fingerprints of the inputs");
+    stlora_status status =
+        object ? STLORA_OK : stlora_fail(err, STLORA_E_NOMEM, "no memory for the fingerprints of the inputs");
     if (status == STLORA_OK && model_dir) status = add_dir(object, model_dir, err);
     if (status == STLORA_OK && adapter_dir) status = add_dir(object, adapter_dir, err);
-    for (size_t i = 0; status == STLORA_OK && i < data_count; i++) status = add_file(object, data[i], err);
+    for (size_t i = 0; status == STLORA_OK && i < data_count; i++)
+        status = add_file(object, data[i], err);
     if (status != STLORA_OK) {
         json_decref(object);
         return status;

@@ -21,8 +21,8 @@ enum { STATE_FIELDS = 4, MATRICES = 4, TENSORS = MATRICES + 1 }; /* of a pair */
 static const char settings_key[] = "stlora_optimizer";
 
 /* The tensors of one pair: the state first, then the moments in the order of `suffixes`. */
-static const char *const suffixes[TENSORS] = {".state", ".lora_A.exp_avg", ".lora_A.exp_avg_sq",
-                                              ".lora_B.exp_avg", ".lora_B.exp_avg_sq"};
+static const char *const suffixes[TENSORS] = {".state", ".lora_A.exp_avg", ".lora_A.exp_avg_sq", ".lora_B.exp_avg",
+                                              ".lora_B.exp_avg_sq"};
 
 static stlora_status tensor_name(char **out, const char *pair, int which, stlora_error *err)
 {
@@ -44,10 +44,8 @@ static stlora_view wanted_view(const stlora_pair_state *s, int which)
 {
     if (which == 0) return (stlora_view){.dtype = STLORA_F64, .ndim = 1, .shape = {STATE_FIELDS}};
     const bool of_a = which <= 2;
-    return (stlora_view){.data = moment(s, which),
-                         .dtype = STLORA_F32,
-                         .ndim = 2,
-                         .shape = {of_a ? s->r : s->m, of_a ? s->n : s->r}};
+    return (stlora_view){
+        .data = moment(s, which), .dtype = STLORA_F32, .ndim = 2, .shape = {of_a ? s->r : s->m, of_a ? s->n : s->r}};
 }
 
 static const char *tie_name(stlora_shrink_tie tie)
@@ -59,17 +57,16 @@ static const char *tie_name(stlora_shrink_tie tie)
 
 static stlora_status settings_text(char **out, const stlora_optimizer_config *c, stlora_error *err)
 {
-    json_t *object = json_pack("{s:f, s:s, s:f, s:f, s:f, s:f}", "shrink_ratio", c->shrink_ratio,
-                               "shrink_tie", tie_name(c->shrink_tie), "beta1", c->beta1, "beta2",
-                               c->beta2, "eps", c->eps, "weight_decay", c->weight_decay);
+    json_t *object = json_pack("{s:f, s:s, s:f, s:f, s:f, s:f}", "shrink_ratio", c->shrink_ratio, "shrink_tie",
+                               tie_name(c->shrink_tie), "beta1", c->beta1, "beta2", c->beta2, "eps", c->eps,
+                               "weight_decay", c->weight_decay);
     *out = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(object);
-    return *out ? STLORA_OK
-                : stlora_fail(err, STLORA_E_NOMEM, "no memory for the optimizer's settings");
+    return *out ? STLORA_OK : stlora_fail(err, STLORA_E_NOMEM, "no memory for the optimizer's settings");
 }
 
-static stlora_status list_tensors(const stlora_optimizer *o, stlora_named_view *tensors,
-                                  char **names, double *states, stlora_error *err)
+static stlora_status list_tensors(const stlora_optimizer *o, stlora_named_view *tensors, char **names, double *states,
+                                  stlora_error *err)
 {
     for (size_t i = 0; i < stlora_optimizer_count(o); i++) {
         stlora_pair_state s;
@@ -89,22 +86,17 @@ static stlora_status list_tensors(const stlora_optimizer *o, stlora_named_view *
     return STLORA_OK;
 }
 
-stlora_status stlora_optimizer_save(const stlora_optimizer *optimizer, const char *path,
-                                    stlora_error *err)
+stlora_status stlora_optimizer_save(const stlora_optimizer *optimizer, const char *path, stlora_error *err)
 {
     const size_t count = stlora_optimizer_count(optimizer);
     stlora_named_view *tensors = NULL;
     char **names = NULL, *settings = NULL;
     double *states = NULL;
-    stlora_status status =
-        stlora_alloc(&tensors, count * TENSORS, sizeof *tensors, "the list of tensors", err);
+    stlora_status status = stlora_alloc(&tensors, count * TENSORS, sizeof *tensors, "the list of tensors", err);
+    if (status == STLORA_OK) status = stlora_alloc(&names, count * TENSORS, sizeof *names, "names of tensors", err);
     if (status == STLORA_OK)
-        status = stlora_alloc(&names, count * TENSORS, sizeof *names, "names of tensors", err);
-    if (status == STLORA_OK)
-        status =
-            stlora_alloc(&states, count * STATE_FIELDS, sizeof *states, "states of pairs", err);
-    if (status == STLORA_OK)
-        status = settings_text(&settings, stlora_optimizer_settings(optimizer), err);
+        status = stlora_alloc(&states, count * STATE_FIELDS, sizeof *states, "states of pairs", err);
+    if (status == STLORA_OK) status = settings_text(&settings, stlora_optimizer_settings(optimizer), err);
     if (status == STLORA_OK) status = list_tensors(optimizer, tensors, names, states, err);
     if (status == STLORA_OK) {
         const stlora_metadata_entry entry = {settings_key, settings};
@@ -121,26 +113,25 @@ stlora_status stlora_optimizer_save(const stlora_optimizer *optimizer, const cha
 
 /* ---- in ---- */
 
-static stlora_status check_number(const char *path, const json_t *settings, const char *key,
-                                  double ours, stlora_error *err)
+static stlora_status check_number(const char *path, const json_t *settings, const char *key, double ours,
+                                  stlora_error *err)
 {
     const json_t *value = json_object_get(settings, key);
     if (!json_is_number(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: setting %s must be a number, found %s", path,
-                           key, stlora_json_type(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: setting %s must be a number, found %s", path, key,
+                           stlora_json_type(value));
     if (json_number_value(value) == ours) return STLORA_OK;
-    return stlora_fail(err, STLORA_E_FORMAT, "%s was saved with %s %.17g; the optimizer has %.17g",
-                       path, key, json_number_value(value), ours);
+    return stlora_fail(err, STLORA_E_FORMAT, "%s was saved with %s %.17g; the optimizer has %.17g", path, key,
+                       json_number_value(value), ours);
 }
 
-static stlora_status compare_settings(const char *path, const json_t *settings,
-                                      const stlora_optimizer_config *c, stlora_error *err)
+static stlora_status compare_settings(const char *path, const json_t *settings, const stlora_optimizer_config *c,
+                                      stlora_error *err)
 {
     STLORA_TRY(check_number(path, settings, "shrink_ratio", c->shrink_ratio, err));
     const char *tie = json_string_value(json_object_get(settings, "shrink_tie"));
     if (!tie || strcmp(tie, tie_name(c->shrink_tie)) != 0)
-        return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s was saved with shrink_tie %s; the optimizer has %s", path,
+        return stlora_fail(err, STLORA_E_FORMAT, "%s was saved with shrink_tie %s; the optimizer has %s", path,
                            tie ? tie : "missing", tie_name(c->shrink_tie));
     STLORA_TRY(check_number(path, settings, "beta1", c->beta1, err));
     STLORA_TRY(check_number(path, settings, "beta2", c->beta2, err));
@@ -148,13 +139,12 @@ static stlora_status compare_settings(const char *path, const json_t *settings,
     return check_number(path, settings, "weight_decay", c->weight_decay, err);
 }
 
-static stlora_status check_settings(const char *path, const stlora_safetensors *file,
-                                    const stlora_optimizer_config *c, stlora_error *err)
+static stlora_status check_settings(const char *path, const stlora_safetensors *file, const stlora_optimizer_config *c,
+                                    stlora_error *err)
 {
     const char *text = stlora_safetensors_metadata(file, settings_key);
     if (!text)
-        return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s has no metadata entry %s: it is no optimizer state", path,
+        return stlora_fail(err, STLORA_E_FORMAT, "%s has no metadata entry %s: it is no optimizer state", path,
                            settings_key);
     json_t *settings = NULL;
     STLORA_TRY(stlora_json_parse(&settings, text, strlen(text), path, err));
@@ -163,9 +153,8 @@ static stlora_status check_settings(const char *path, const stlora_safetensors *
     return status;
 }
 
-static stlora_status find_tensor(const char *path, const stlora_safetensors *file,
-                                 const stlora_pair_state *s, int which, const stlora_view **out,
-                                 stlora_error *err)
+static stlora_status find_tensor(const char *path, const stlora_safetensors *file, const stlora_pair_state *s,
+                                 int which, const stlora_view **out, stlora_error *err)
 {
     char *name;
     STLORA_TRY(tensor_name(&name, s->name, which, err));
@@ -176,9 +165,8 @@ static stlora_status find_tensor(const char *path, const stlora_safetensors *fil
     else if (got->dtype != want.dtype || got->ndim != want.ndim || got->shape[0] != want.shape[0] ||
              (want.ndim == 2 && got->shape[1] != want.shape[1]))
         status =
-            stlora_fail(err, STLORA_E_FORMAT,
-                        "%s: tensor %s is not what pair %s with n %lld, m %lld, r %lld needs", path,
-                        name, s->name, (long long)s->n, (long long)s->m, (long long)s->r);
+            stlora_fail(err, STLORA_E_FORMAT, "%s: tensor %s is not what pair %s with n %lld, m %lld, r %lld needs",
+                        path, name, s->name, (long long)s->n, (long long)s->m, (long long)s->r);
     else
         *out = got;
     stlora_free(name);
@@ -191,31 +179,27 @@ static bool is_count(double value)
 }
 
 /* Everything that the file says of one pair, checked; *state gets its four scalars, the views its moments. */
-static stlora_status read_pair(const char *path, const stlora_safetensors *file,
-                               stlora_pair_state *state, const stlora_view *views[TENSORS],
-                               stlora_error *err)
+static stlora_status read_pair(const char *path, const stlora_safetensors *file, stlora_pair_state *state,
+                               const stlora_view *views[TENSORS], stlora_error *err)
 {
     for (int which = 0; which < TENSORS; which++)
         STLORA_TRY(find_tensor(path, file, state, which, &views[which], err));
     double fields[STATE_FIELDS];
     memcpy(fields, views[0]->data, sizeof fields);
     if ((fields[0] != 0.0 && fields[0] != 1.0) || !is_count(fields[1]) || !is_count(fields[2]))
-        return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s: the state of pair %s is %g, %g, %g; wanted 0 or 1 and two counts",
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: the state of pair %s is %g, %g, %g; wanted 0 or 1 and two counts",
                            path, state->name, fields[0], fields[1], fields[2]);
     state->armed = fields[0] == 1.0;
     state->steps = (int64_t)fields[1];
     state->stop_step = (int64_t)fields[2];
     state->shrink_factor = fields[3];
     STLORA_TRY(stlora_pair_state_check(state->name, state, err));
-    STLORA_TRY(stlora_moments_check(state->name, "A", views[1]->data, views[2]->data,
-                                    state->r * state->n, err));
-    return stlora_moments_check(state->name, "B", views[3]->data, views[4]->data,
-                                state->m * state->r, err);
+    STLORA_TRY(stlora_moments_check(state->name, "A", views[1]->data, views[2]->data, state->r * state->n, err));
+    return stlora_moments_check(state->name, "B", views[3]->data, views[4]->data, state->m * state->r, err);
 }
 
-static stlora_status check_file(const char *path, const stlora_safetensors *file,
-                                stlora_optimizer *o, stlora_error *err)
+static stlora_status check_file(const char *path, const stlora_safetensors *file, stlora_optimizer *o,
+                                stlora_error *err)
 {
     STLORA_TRY(check_settings(path, file, stlora_optimizer_settings(o), err));
     const size_t count = stlora_optimizer_count(o);
@@ -225,16 +209,14 @@ static stlora_status check_file(const char *path, const stlora_safetensors *file
         stlora_optimizer_pair(o, i, &state);
         const stlora_pair_state present = state;
         STLORA_TRY(read_pair(path, file, &state, views, err));
-        STLORA_TRY(
-            stlora_optimizer_restore(o, i, &present, err)); /* the owner's A and B are finite */
+        STLORA_TRY(stlora_optimizer_restore(o, i, &present, err)); /* the owner's A and B are finite */
     }
     if (stlora_safetensors_count(file) == count * TENSORS) return STLORA_OK;
     return stlora_fail(err, STLORA_E_FORMAT, "%s has %zu tensors; %zu pairs have %zu", path,
                        stlora_safetensors_count(file), count, count * TENSORS);
 }
 
-static stlora_status take_file(const char *path, const stlora_safetensors *file,
-                               stlora_optimizer *o, stlora_error *err)
+static stlora_status take_file(const char *path, const stlora_safetensors *file, stlora_optimizer *o, stlora_error *err)
 {
     STLORA_TRY(check_file(path, file, o, err));
     for (size_t i = 0; i < stlora_optimizer_count(o); i++) {
@@ -243,15 +225,13 @@ static stlora_status take_file(const char *path, const stlora_safetensors *file,
         stlora_optimizer_pair(o, i, &state);
         STLORA_TRY(read_pair(path, file, &state, views, err));
         for (int which = 1; which < TENSORS; which++)
-            memcpy(moment(&state, which), views[which]->data,
-                   (size_t)stlora_view_count(views[which]) * sizeof(float));
+            memcpy(moment(&state, which), views[which]->data, (size_t)stlora_view_count(views[which]) * sizeof(float));
         STLORA_TRY(stlora_optimizer_restore(o, i, &state, err));
     }
     return STLORA_OK;
 }
 
-stlora_status stlora_optimizer_load(stlora_optimizer *optimizer, const char *path,
-                                    stlora_error *err)
+stlora_status stlora_optimizer_load(stlora_optimizer *optimizer, const char *path, stlora_error *err)
 {
     stlora_safetensors *file = NULL;
     STLORA_TRY(stlora_safetensors_open(&file, path, err));

@@ -26,7 +26,8 @@ stlora_status stlora_memory_parse(const char *text, int64_t *bytes, stlora_error
     if (value >= 0 && errno == 0) {
         const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
         if (unit) {
-            for (const char *u = units; u <= unit; u++) value *= 1024;
+            for (const char *u = units; u <= unit; u++)
+                value *= 1024;
             end++;
         }
         if (!*end && value >= 1 && value < 9e18) {
@@ -47,7 +48,8 @@ static int64_t number_in(const char *path, const char *label)
         const char *at = label ? strstr(line, label) : line;
         if (!at) continue;
         at += label ? strlen(label) : 0;
-        while (*at == ' ') at++;
+        while (*at == ' ')
+            at++;
         if (isdigit((unsigned char)*at)) value = strtoll(at, NULL, 10);
     }
     if (file) (void)fclose(file);
@@ -58,7 +60,8 @@ int64_t stlora_memory_free(void)
 {
     int64_t kib = number_in("/proc/meminfo", "MemAvailable:");
     int64_t bytes = kib < 0 ? (int64_t)4 << 30 : kib * 1024;
-    int64_t limit = number_in("/sys/fs/cgroup/memory.max", NULL), used = number_in("/sys/fs/cgroup/memory.current", NULL);
+    int64_t limit = number_in("/sys/fs/cgroup/memory.max", NULL),
+            used = number_in("/sys/fs/cgroup/memory.current", NULL);
     if (limit > 0 && used >= 0 && limit - used < bytes) bytes = limit > used ? limit - used : 0;
     return bytes / 10 * 9;
 }
@@ -100,8 +103,10 @@ stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lo
         } else if (shape.logits_rows > 16) {
             shape.logits_rows = shape.logits_rows / 2 > 16 ? shape.logits_rows / 2 : 16;
         } else {
-            return stlora_fail(err, STLORA_E_NOMEM, "--max-memory: this run needs at least %zu MiB beside the checkpoint's files, given %lld MiB",
-                               (need >> 20) + 1, (long long)(budget >> 20));
+            return stlora_fail(
+                err, STLORA_E_NOMEM,
+                "--max-memory: this run needs at least %zu MiB beside the checkpoint's files, given %lld MiB",
+                (need >> 20) + 1, (long long)(budget >> 20));
         }
     }
     *out = shape;
@@ -152,15 +157,18 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-stlora_status stlora_batch_tokens_bound(const stlora_examples *examples, int64_t batch_size, int64_t *out, stlora_error *err)
+stlora_status stlora_batch_tokens_bound(const stlora_examples *examples, int64_t batch_size, int64_t *out,
+                                        stlora_error *err)
 {
     size_t count = stlora_examples_count(examples);
     int64_t *lengths, bound = 0;
     STLORA_TRY(stlora_alloc(&lengths, count, sizeof *lengths, "row lengths", err));
-    for (size_t i = 0; i < count; i++) lengths[i] = stlora_examples_at(examples, i).length;
+    for (size_t i = 0; i < count; i++)
+        lengths[i] = stlora_examples_at(examples, i).length;
     qsort(lengths, count, sizeof *lengths, descending);
     /* A batch that wraps round may hold an example twice, so a short data set counts again from its longest. */
-    for (int64_t k = 0; k < batch_size && bound < (int64_t)1 << 40; k++) bound += lengths[(size_t)k % count];
+    for (int64_t k = 0; k < batch_size && bound < (int64_t)1 << 40; k++)
+        bound += lengths[(size_t)k % count];
     stlora_free(lengths);
     *out = bound;
     return STLORA_OK;

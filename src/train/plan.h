@@ -17,15 +17,16 @@ int64_t stlora_memory_free(void);
 /* stlora_plan_shape: the largest micro-batch, then the fewest recomputed blocks, then the fewest logits rows whose bytes, with `fixed`
  * bytes for the rest, stay within `budget`. longest: tokens of the longest example; batch_size: examples per step; fewer tokens than
  * longest is never planned. STLORA_E_NOMEM: not even the leanest shape fits; says what it would take. */
-STLORA_NODISCARD stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora, stlora_dtype act,
-                                                 bool train, int64_t longest, int64_t batch_tokens, int64_t batch_size,
-                                                 size_t fixed, int64_t budget, stlora_pass_shape *out, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora,
+                                                 stlora_dtype act, bool train, int64_t longest, int64_t batch_tokens,
+                                                 int64_t batch_size, size_t fixed, int64_t budget,
+                                                 stlora_pass_shape *out, stlora_error *err);
 
 /* stlora_plan_rate: floating-point operations per second of this machine on the model's largest map, from a few milliseconds. */
 STLORA_NODISCARD stlora_status stlora_plan_rate(const stlora_session *session, double *rate, stlora_error *err);
 
 /* stlora_batch_tokens_bound: most tokens that any `batch_size` examples hold. */
-STLORA_NODISCARD stlora_status stlora_batch_tokens_bound(const stlora_examples *examples, int64_t batch_size, int64_t *out,
-                                                         stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_batch_tokens_bound(const stlora_examples *examples, int64_t batch_size,
+                                                         int64_t *out, stlora_error *err);
 
 #endif

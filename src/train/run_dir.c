@@ -21,15 +21,16 @@
 static const char prefix[] = "checkpoint-";
 
 /* Calls visit for every name in a directory but "." and ".."; the first failure ends it. */
-static stlora_status each_name(const char *path, stlora_status (*visit)(void *, const char *, stlora_error *), void *context,
-                               stlora_error *err)
+static stlora_status each_name(const char *path, stlora_status (*visit)(void *, const char *, stlora_error *),
+                               void *context, stlora_error *err)
 {
     DIR *dir = opendir(path);
     stlora_errno_words words;
     if (!dir) return stlora_fail(err, STLORA_E_IO, "%s: cannot be read: %s", path, stlora_errno_text(errno, &words));
     stlora_status status = STLORA_OK;
     for (struct dirent *entry; status == STLORA_OK && (entry = readdir(dir)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) status = visit(context, entry->d_name, err);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = visit(context, entry->d_name, err);
     (void)closedir(dir);
     return status;
 }
@@ -51,8 +52,10 @@ stlora_status stlora_run_dir_check(const char *path, bool resuming, stlora_error
     if (resuming) return STLORA_OK;
     STLORA_TRY(each_name(path, count_name, &names, err));
     if (names)
-        return stlora_fail(err, STLORA_E_USAGE,
-                           "--output-dir: %s is not empty; name another directory, or go on with --resume-from-checkpoint latest", path);
+        return stlora_fail(
+            err, STLORA_E_USAGE,
+            "--output-dir: %s is not empty; name another directory, or go on with --resume-from-checkpoint latest",
+            path);
     return STLORA_OK;
 }
 
@@ -84,7 +87,8 @@ stlora_status stlora_run_dir_make(const char *path, stlora_error *err)
     }
     stlora_free(copy);
     if (mkdir(path, 0777) != 0 && !(errno == EEXIST && stlora_path_is_dir(path)))
-        return stlora_fail(err, STLORA_E_IO, "%s: the directory cannot be made: %s", path, stlora_errno_text(errno, &words));
+        return stlora_fail(err, STLORA_E_IO, "%s: the directory cannot be made: %s", path,
+                           stlora_errno_text(errno, &words));
     char *again;
     STLORA_TRY(stlora_strdup_n(&again, path, strlen(path), err));
     stlora_status status = each_name(path, remove_leftover, again, err);
@@ -203,7 +207,9 @@ stlora_status stlora_metrics_open(stlora_metrics_file *out, const char *dir, int
     stlora_status status = cut_metrics(file.path, last_step, err);
     if (status == STLORA_OK) {
         file.fd = open(file.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-        if (file.fd < 0) status = stlora_fail(err, STLORA_E_IO, "%s: cannot be written: %s", file.path, stlora_errno_text(errno, &words));
+        if (file.fd < 0)
+            status =
+                stlora_fail(err, STLORA_E_IO, "%s: cannot be written: %s", file.path, stlora_errno_text(errno, &words));
     }
     if (status != STLORA_OK) {
         stlora_metrics_close(&file);
@@ -219,7 +225,9 @@ static stlora_status append(stlora_metrics_file *file, const char *line, int len
     for (int done = 0; done < length;) {
         ssize_t wrote = write(file->fd, line + done, (size_t)(length - done));
         if (wrote < 0 && errno == EINTR) continue;
-        if (wrote <= 0) return stlora_fail(err, STLORA_E_IO, "%s: cannot be written: %s", file->path, stlora_errno_text(errno, &words));
+        if (wrote <= 0)
+            return stlora_fail(err, STLORA_E_IO, "%s: cannot be written: %s", file->path,
+                               stlora_errno_text(errno, &words));
         done += (int)wrote;
     }
     return STLORA_OK;
@@ -236,22 +244,26 @@ static const char *number(double value, char buffer[32])
 stlora_status stlora_metrics_step(stlora_metrics_file *file, const stlora_step_metrics *m, stlora_error *err)
 {
     char line[1024], loss[32], norm[32], epoch[32], rate[32];
-    int length = snprintf(line, sizeof line,
-                          "{\"step\": %" PRId64 ", \"epoch\": %s, \"loss\": %s, \"grad_norm\": %s, \"learning_rate\": %s, \"tokens\": %" PRId64
-                          ", \"supervised_tokens\": %" PRId64 ", \"seconds\": %.6f, \"tokens_per_second\": %.1f, \"pairs_shrinking\": %" PRId64 "%s}\n",
-                          m->step, number(m->epoch, epoch), number(m->loss, loss), number(m->grad_norm, norm), number(m->learning_rate, rate),
-                          m->tokens, m->supervised_tokens, m->seconds, m->tokens_per_second, m->pairs_shrinking,
-                          m->skipped ? ", \"skipped\": true" : "");
+    int length =
+        snprintf(line, sizeof line,
+                 "{\"step\": %" PRId64
+                 ", \"epoch\": %s, \"loss\": %s, \"grad_norm\": %s, \"learning_rate\": %s, \"tokens\": %" PRId64
+                 ", \"supervised_tokens\": %" PRId64
+                 ", \"seconds\": %.6f, \"tokens_per_second\": %.1f, \"pairs_shrinking\": %" PRId64 "%s}\n",
+                 m->step, number(m->epoch, epoch), number(m->loss, loss), number(m->grad_norm, norm),
+                 number(m->learning_rate, rate), m->tokens, m->supervised_tokens, m->seconds, m->tokens_per_second,
+                 m->pairs_shrinking, m->skipped ? ", \"skipped\": true" : "");
     return append(file, line, length, err);
 }
 
 stlora_status stlora_metrics_eval(stlora_metrics_file *file, const stlora_eval_metrics *m, stlora_error *err)
 {
     char line[512], loss[32], perplexity[32];
-    int length = snprintf(line, sizeof line,
-                          "{\"step\": %" PRId64 ", \"eval_loss\": %s, \"eval_perplexity\": %s, \"eval_supervised_tokens\": %" PRId64
-                          ", \"eval_rows\": %" PRId64 "}\n",
-                          m->step, number(m->loss, loss), number(m->perplexity, perplexity), m->supervised_tokens, m->rows);
+    int length = snprintf(
+        line, sizeof line,
+        "{\"step\": %" PRId64 ", \"eval_loss\": %s, \"eval_perplexity\": %s, \"eval_supervised_tokens\": %" PRId64
+        ", \"eval_rows\": %" PRId64 "}\n",
+        m->step, number(m->loss, loss), number(m->perplexity, perplexity), m->supervised_tokens, m->rows);
     return append(file, line, length, err);
 }
 

@@ -31,9 +31,12 @@ typedef struct stlora_metrics_file {
 
 /* stlora_metrics_open: opens dir/metrics.jsonl for appending; lines of steps beyond last_step (written by a run that was stopped after
  * its last checkpoint), and with last_step < 0 all lines, are taken out first, atomically. */
-STLORA_NODISCARD stlora_status stlora_metrics_open(stlora_metrics_file *out, const char *dir, int64_t last_step, stlora_error *err);
-STLORA_NODISCARD stlora_status stlora_metrics_step(stlora_metrics_file *file, const stlora_step_metrics *metrics, stlora_error *err);
-STLORA_NODISCARD stlora_status stlora_metrics_eval(stlora_metrics_file *file, const stlora_eval_metrics *metrics, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_metrics_open(stlora_metrics_file *out, const char *dir, int64_t last_step,
+                                                   stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_metrics_step(stlora_metrics_file *file, const stlora_step_metrics *metrics,
+                                                   stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_metrics_eval(stlora_metrics_file *file, const stlora_eval_metrics *metrics,
+                                                   stlora_error *err);
 void stlora_metrics_close(stlora_metrics_file *file);
 
 /* stlora_hash_file: XXH3-128 of a file's bytes as 32 hexadecimal digits: tells whether an input is the same, no protection

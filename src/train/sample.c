@@ -56,15 +56,19 @@ static void sift(int32_t *heap, int64_t count, int64_t i, const float *logits)
 
 /* Draws from the most probable tokens: they leave the heap one by one until top_k or top_p is reached, so that a full sort is
  * never made. Probabilities are those among the top_k tokens. */
-static int32_t draw(const float *logits, int64_t vocab, const stlora_sampling *s, uint64_t index, stlora_sampler_scratch *scratch)
+static int32_t draw(const float *logits, int64_t vocab, const stlora_sampling *s, uint64_t index,
+                    stlora_sampler_scratch *scratch)
 {
     int32_t *heap = scratch->order;
     int64_t limit = s->top_k > 0 && s->top_k < vocab ? s->top_k : vocab, taken = 0, left = vocab;
-    for (int64_t v = 0; v < vocab; v++) heap[v] = (int32_t)v;
-    for (int64_t i = vocab / 2; i-- > 0;) sift(heap, vocab, i, logits);
+    for (int64_t v = 0; v < vocab; v++)
+        heap[v] = (int32_t)v;
+    for (int64_t i = vocab / 2; i-- > 0;)
+        sift(heap, vocab, i, logits);
     double top = (double)logits[heap[0]], total = 0, reached = 0;
     if (limit == vocab)
-        for (int64_t v = 0; v < vocab; v++) total += exp(((double)logits[v] - top) / s->temperature);
+        for (int64_t v = 0; v < vocab; v++)
+            total += exp(((double)logits[v] - top) / s->temperature);
     /* The taken ones gather at the end of the array, the last of them at heap[left]. */
     while (taken < limit) {
         int32_t token = heap[0];
@@ -78,12 +82,14 @@ static int32_t draw(const float *logits, int64_t vocab, const stlora_sampling *s
         double wanted = s->top_p * reached;
         reached = 0;
         int64_t kept = 0;
-        while (kept < taken && (kept == 0 || reached < wanted)) reached += scratch->weight[kept++];
+        while (kept < taken && (kept == 0 || reached < wanted))
+            reached += scratch->weight[kept++];
         taken = kept;
     }
     double u = stlora_rng_uniform(s->seed, STLORA_RNG_SAMPLE, 0, index) * reached;
     int64_t chosen = 0;
-    while (chosen + 1 < taken && u >= scratch->weight[chosen]) u -= scratch->weight[chosen++];
+    while (chosen + 1 < taken && u >= scratch->weight[chosen])
+        u -= scratch->weight[chosen++];
     return heap[vocab - 1 - chosen];
 }
 
@@ -100,10 +106,11 @@ stlora_status stlora_sample(const float *logits, int64_t vocab, const stlora_sam
     return STLORA_OK;
 }
 
-stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder, const int32_t *prompt, size_t prompt_count,
-                              int64_t max_new, const stlora_sampling *sampling, bool ignore_eos, stlora_sampler_scratch *scratch,
-                              const volatile sig_atomic_t *stop, stlora_status (*on_token)(void *context, int32_t id, stlora_error *err),
-                              void *context, stlora_error *err)
+stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder, const int32_t *prompt,
+                              size_t prompt_count, int64_t max_new, const stlora_sampling *sampling, bool ignore_eos,
+                              stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
+                              stlora_status (*on_token)(void *context, int32_t id, stlora_error *err), void *context,
+                              stlora_error *err)
 {
     const float *logits;
     int64_t vocab = session->model->config.vocab_size;

@@ -20,20 +20,23 @@ typedef struct stlora_sampler_scratch {
     double *weight;
 } stlora_sampler_scratch;
 
-STLORA_NODISCARD stlora_status stlora_sampler_scratch_create(stlora_sampler_scratch *out, int64_t vocab, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_sampler_scratch_create(stlora_sampler_scratch *out, int64_t vocab,
+                                                             stlora_error *err);
 void stlora_sampler_scratch_free(stlora_sampler_scratch *scratch);
 
 /* stlora_sample: the token after logits[vocab]; index names the random number (the position in the text). top-k first, then top-p, as
  * Transformers orders them; ties go to the smaller id. STLORA_E_NONFINITE: a logit is NaN or +infinity. */
-STLORA_NODISCARD stlora_status stlora_sample(const float *logits, int64_t vocab, const stlora_sampling *sampling, uint64_t index,
-                                             stlora_sampler_scratch *scratch, int32_t *out, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_sample(const float *logits, int64_t vocab, const stlora_sampling *sampling,
+                                             uint64_t index, stlora_sampler_scratch *scratch, int32_t *out,
+                                             stlora_error *err);
 
 /* stlora_continue: feeds prompt[prompt_count] (> 0) to a reset decoder and samples up to max_new tokens; each is handed to on_token
  * (NULL allowed), whose failure ends it. An end token ends it too and is not handed on, unless ignore_eos. */
-STLORA_NODISCARD stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder, const int32_t *prompt,
-                                               size_t prompt_count, int64_t max_new, const stlora_sampling *sampling, bool ignore_eos,
+STLORA_NODISCARD stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder,
+                                               const int32_t *prompt, size_t prompt_count, int64_t max_new,
+                                               const stlora_sampling *sampling, bool ignore_eos,
                                                stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
-                                               stlora_status (*on_token)(void *context, int32_t id, stlora_error *err), void *context,
-                                               stlora_error *err);
+                                               stlora_status (*on_token)(void *context, int32_t id, stlora_error *err),
+                                               void *context, stlora_error *err);
 
 #endif

@@ -53,13 +53,15 @@ static stlora_status make_room(stlora_scorer *scorer, int64_t count, const char 
     const stlora_session *s = scorer->session;
     int64_t limit = s->model->config.max_positions;
     if (s->model->family->learned_positions && count > limit)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: %lld tokens are more than the model's %lld positions", where, (long long)count, (long long)limit);
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: %lld tokens are more than the model's %lld positions", where,
+                           (long long)count, (long long)limit);
     if (count <= scorer->capacity) return STLORA_OK;
     int64_t capacity = count > 256 ? count + count / 4 : 256;
     if (s->model->family->learned_positions && capacity > limit) capacity = limit;
     release(scorer);
     stlora_pass_shape shape;
-    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, false, capacity, capacity, 1, 0, stlora_memory_free(), &shape, err));
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, false, capacity, capacity, 1, 0, stlora_memory_free(),
+                                 &shape, err));
     lay_out(scorer, (size_t)capacity);
     STLORA_TRY(stlora_arena_bind(&scorer->arena, "scores", err));
     lay_out(scorer, (size_t)capacity);
@@ -68,8 +70,8 @@ static stlora_status make_room(stlora_scorer *scorer, int64_t count, const char 
     return STLORA_OK;
 }
 
-stlora_status stlora_scorer_run(stlora_scorer *scorer, const int32_t *ids, int64_t count, int64_t from, const char *where,
-                                const float **logprob, stlora_error *err)
+stlora_status stlora_scorer_run(stlora_scorer *scorer, const int32_t *ids, int64_t count, int64_t from,
+                                const char *where, const float **logprob, stlora_error *err)
 {
     int64_t vocab = scorer->session->model->config.vocab_size, supervised = 0;
     const int64_t starts[2] = {0, count}, row = 0;
@@ -77,7 +79,8 @@ stlora_status stlora_scorer_run(stlora_scorer *scorer, const int32_t *ids, int64
     assert(from >= 1 && from <= count);
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
-            return stlora_fail(err, STLORA_E_FORMAT, "%s: id %d at place %lld, the model has %lld tokens", where, ids[i], (long long)i, (long long)vocab);
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: id %d at place %lld, the model has %lld tokens", where,
+                               ids[i], (long long)i, (long long)vocab);
     STLORA_TRY(make_room(scorer, count, where, err));
     for (int64_t t = 0; t < count; t++) {
         bool counts = t + 1 >= from && t + 1 < count;
@@ -85,8 +88,15 @@ stlora_status stlora_scorer_run(stlora_scorer *scorer, const int32_t *ids, int64
         scorer->targets[t] = counts ? ids[t + 1] : -1;
         if (counts) scorer->at[supervised++] = t;
     }
-    stlora_pass_batch batch = {.tokens = count, .segments = 1, .supervised = supervised, .ids = ids, .positions = scorer->positions,
-                               .starts = starts, .rows = &row, .targets = scorer->targets, .at = scorer->at};
+    stlora_pass_batch batch = {.tokens = count,
+                               .segments = 1,
+                               .supervised = supervised,
+                               .ids = ids,
+                               .positions = scorer->positions,
+                               .starts = starts,
+                               .rows = &row,
+                               .targets = scorer->targets,
+                               .at = scorer->at};
     stlora_pass_loss(scorer->pass, &batch, &loss, scorer->logprob);
     *logprob = scorer->logprob;
     return STLORA_OK;

@@ -7,7 +7,8 @@
 typedef struct stlora_scorer stlora_scorer; /* opaque; grows with the longest row seen */
 
 /* stlora_scorer_create: borrows session. Pair with _free. */
-STLORA_NODISCARD stlora_status stlora_scorer_create(stlora_scorer **out, const stlora_session *session, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_scorer_create(stlora_scorer **out, const stlora_session *session,
+                                                    stlora_error *err);
 void stlora_scorer_free(stlora_scorer *scorer);
 
 /* stlora_scorer_run: logprob[i] = log p(ids[i] | ids[0..i-1]) for i in [from, count), from >= 1; *logprob is borrowed until the next call and

@@ -32,8 +32,8 @@ static stlora_status open_all(stlora_session *s, const char *model_dir, const ch
     return STLORA_OK;
 }
 
-stlora_status stlora_session_open(stlora_session *out, const char *model_dir, const char *adapter_dir, const char *precision,
-                                  int threads, bool trained, stlora_error *err)
+stlora_status stlora_session_open(stlora_session *out, const char *model_dir, const char *adapter_dir,
+                                  const char *precision, int threads, bool trained, stlora_error *err)
 {
     stlora_session session = {.eos = -1};
     stlora_status status = open_all(&session, model_dir, adapter_dir, precision, threads, trained, err);
@@ -62,7 +62,8 @@ bool stlora_session_is_end(const stlora_session *session, int32_t id)
 }
 
 stlora_status stlora_session_examples(const stlora_session *session, stlora_strings paths, int64_t max_length,
-                                      bool completion_only, stlora_examples **out, stlora_row_kind *kind, stlora_error *err)
+                                      bool completion_only, stlora_examples **out, stlora_row_kind *kind,
+                                      stlora_error *err)
 {
     stlora_row_kind found;
     /* Learned positions end; a row cannot be longer than their table. */

@@ -17,7 +17,7 @@ typedef struct stlora_session {
     stlora_tokenizer *tokenizer; /* NULL where the model directory has none */
     stlora_lora *lora;           /* NULL = the base alone */
     stlora_dtype act;
-    int32_t eos;                 /* the token appended for training; -1 = none */
+    int32_t eos; /* the token appended for training; -1 = none */
 } stlora_session;
 
 /* stlora_session_open: model_dir is needed; adapter_dir may be NULL; precision "auto", "fp32" or "bf16". auto: bf16 where the
@@ -30,8 +30,8 @@ void stlora_session_close(stlora_session *session);
 bool stlora_session_is_end(const stlora_session *session, int32_t id);
 
 /* stlora_session_examples: rows as examples for this model; see data/example.h. kind may be NULL. */
-STLORA_NODISCARD stlora_status stlora_session_examples(const stlora_session *session, stlora_strings paths, int64_t max_length,
-                                                       bool completion_only, stlora_examples **out, stlora_row_kind *kind,
-                                                       stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_session_examples(const stlora_session *session, stlora_strings paths,
+                                                       int64_t max_length, bool completion_only, stlora_examples **out,
+                                                       stlora_row_kind *kind, stlora_error *err);
 
 #endif

@@ -26,7 +26,8 @@
 enum { SKIPS_IN_A_ROW = 10 };
 
 struct stlora_trainer {
-    stlora_train_config config; /* numbers only; its strings belong to the caller's params and are not used after creation */
+    stlora_train_config
+        config; /* numbers only; its strings belong to the caller's params and are not used after creation */
     stlora_train_callbacks callbacks;
     char *output_dir;
     char *checkpoint; /* to resume from, or NULL */
@@ -61,16 +62,19 @@ static stlora_status check_flags(const stlora_params *params, const stlora_train
 {
     if (!c->model) return stlora_fail(err, STLORA_E_USAGE, "--model: wanted a model directory, found none");
     if (c->data.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--data: wanted a file of rows, found none");
-    if (stlora_params_given(params, "warmup_steps") && stlora_params_given(params, "warmup_ratio") && c->warmup_steps > 0 && c->warmup_ratio > 0)
-        return stlora_fail(err, STLORA_E_USAGE, "--warmup-steps and --warmup-ratio contradict each other; give one of them");
+    if (stlora_params_given(params, "warmup_steps") && stlora_params_given(params, "warmup_ratio") &&
+        c->warmup_steps > 0 && c->warmup_ratio > 0)
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "--warmup-steps and --warmup-ratio contradict each other; give one of them");
     if (c->max_steps > 0 && c->num_train_epochs > 1)
-        return stlora_fail(err, STLORA_E_USAGE, "--max-steps and --num-train-epochs contradict each other; give one of them");
+        return stlora_fail(err, STLORA_E_USAGE,
+                           "--max-steps and --num-train-epochs contradict each other; give one of them");
     return STLORA_OK;
 }
 
 /* A flag that contradicts the adapter a run starts from. */
-static stlora_status check_adapter_flags(const stlora_params *params, const stlora_train_config *c, const stlora_peft_config *peft,
-                                         stlora_error *err)
+static stlora_status check_adapter_flags(const stlora_params *params, const stlora_train_config *c,
+                                         const stlora_peft_config *peft, stlora_error *err)
 {
     const struct {
         const char *name;
@@ -80,8 +84,9 @@ static stlora_status check_adapter_flags(const stlora_params *params, const stlo
                   {"use_rslora", c->use_rslora, peft->use_rslora}};
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         if (stlora_params_given(params, checks[i].name) && fabs(checks[i].flag - checks[i].adapter) > 0)
-            return stlora_fail(err, STLORA_E_USAGE, "--adapter: \"%s\" is %g in %s/adapter_config.json and %g among the flags", checks[i].name,
-                               checks[i].adapter, c->adapter, checks[i].flag);
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "--adapter: \"%s\" is %g in %s/adapter_config.json and %g among the flags",
+                               checks[i].name, checks[i].adapter, c->adapter, checks[i].flag);
     return STLORA_OK;
 }
 
@@ -96,7 +101,8 @@ static stlora_status check_adapter_targets(const stlora_train_config *c, const s
     for (size_t id = 0; status == STLORA_OK && id < lora->model->linear_count; id++)
         if (chosen[id] != (lora->of[id] != NULL))
             status = stlora_fail(err, STLORA_E_USAGE, "--adapter: %s %s the adapter, against --target-modules %s",
-                                 stlora_transformer_linear(lora->model, id)->name, lora->of[id] ? "is in" : "is not in", c->target_modules);
+                                 stlora_transformer_linear(lora->model, id)->name, lora->of[id] ? "is in" : "is not in",
+                                 c->target_modules);
     stlora_peft_config_free(&asked);
     stlora_free(chosen);
     return status;
@@ -113,7 +119,8 @@ static stlora_status open_adapter(stlora_trainer *t, const stlora_params *params
         if (stlora_params_given(params, "lora_dropout")) s->lora->config.lora_dropout = c->lora_dropout;
         return STLORA_OK;
     }
-    stlora_peft_config peft = {.r = c->r, .lora_alpha = c->lora_alpha, .lora_dropout = c->lora_dropout, .use_rslora = c->use_rslora};
+    stlora_peft_config peft = {
+        .r = c->r, .lora_alpha = c->lora_alpha, .lora_dropout = c->lora_dropout, .use_rslora = c->use_rslora};
     stlora_status status = stlora_targets_parse(&peft, c->target_modules, err);
     if (status == STLORA_OK) status = stlora_strdup_n(&peft.base_model, c->model, strlen(c->model), err);
     if (status == STLORA_OK) status = stlora_lora_create(&s->lora, s->model, &peft, (uint64_t)c->seed, true, err);
@@ -128,26 +135,32 @@ static stlora_status find_checkpoint(stlora_trainer *t, stlora_error *err)
     if (!c->resume_from_checkpoint) return STLORA_OK;
     if (strcmp(c->resume_from_checkpoint, "latest") != 0) {
         if (!stlora_path_is_dir(c->resume_from_checkpoint))
-            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s is no directory", c->resume_from_checkpoint);
+            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s is no directory",
+                               c->resume_from_checkpoint);
         return stlora_strdup_n(&t->checkpoint, c->resume_from_checkpoint, strlen(c->resume_from_checkpoint), err);
     }
     if (!c->output_dir) return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint latest needs --output-dir");
     STLORA_TRY(stlora_run_dir_latest(c->output_dir, &t->checkpoint, err));
     if (!t->checkpoint)
-        stlora_log(&t->callbacks.log, STLORA_LOG_INFO, "no checkpoint in %s yet: starting from the beginning", c->output_dir);
+        stlora_log(&t->callbacks.log, STLORA_LOG_INFO, "no checkpoint in %s yet: starting from the beginning",
+                   c->output_dir);
     return STLORA_OK;
 }
 
 static stlora_status make_sampler(stlora_trainer *t, stlora_error *err)
 {
     const stlora_train_config *c = &t->config;
-    stlora_sampler_options options = {.count = stlora_examples_count(t->examples), .batch_size = (size_t)c->batch_size,
-                                      .shuffle = c->shuffle, .seed = (uint64_t)c->seed, .wrap = c->max_steps > 0};
+    stlora_sampler_options options = {.count = stlora_examples_count(t->examples),
+                                      .batch_size = (size_t)c->batch_size,
+                                      .shuffle = c->shuffle,
+                                      .seed = (uint64_t)c->seed,
+                                      .wrap = c->max_steps > 0};
     STLORA_TRY(stlora_sampler_create(&t->sampler, &options, err));
     t->plan.steps = c->max_steps > 0 ? c->max_steps : stlora_sampler_steps(t->sampler, c->num_train_epochs);
     t->warmup = c->warmup_steps > 0 ? c->warmup_steps : (int64_t)ceil(c->warmup_ratio * (double)t->plan.steps);
     if (t->warmup > t->plan.steps)
-        return stlora_fail(err, STLORA_E_USAGE, "--warmup-steps: %lld are more than the run's %lld steps", (long long)t->warmup, (long long)t->plan.steps);
+        return stlora_fail(err, STLORA_E_USAGE, "--warmup-steps: %lld are more than the run's %lld steps",
+                           (long long)t->warmup, (long long)t->plan.steps);
     return STLORA_OK;
 }
 
@@ -163,11 +176,13 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
     p->bytes_gradients = p->bytes_adapter;
     p->bytes_optimizer = 2 * p->bytes_adapter;
-    p->bytes_data = (int64_t)stlora_examples_bytes(t->examples) + (t->held_out ? (int64_t)stlora_examples_bytes(t->held_out) : 0);
+    p->bytes_data =
+        (int64_t)stlora_examples_bytes(t->examples) + (t->held_out ? (int64_t)stlora_examples_bytes(t->held_out) : 0);
     size_t scratch = stlora_backend_scratch_bytes(s->backend);
     size_t fixed = (size_t)(p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_data) + scratch;
     STLORA_TRY(stlora_batch_tokens_bound(t->examples, c->batch_size, &bound, err));
-    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, counts->longest, bound, c->batch_size, fixed, t->budget, &t->shape, err));
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, counts->longest, bound, c->batch_size, fixed,
+                                 t->budget, &t->shape, err));
 
     stlora_pass_bytes bytes;
     stlora_pass_measure(s->model, s->lora, &t->shape, &bytes);
@@ -195,13 +210,16 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     p->bytes_activations = (int64_t)bytes.activations;
     p->bytes_workspace = (int64_t)(bytes.workspace + scratch);
     p->bytes_logits = (int64_t)bytes.logits;
-    p->bytes_total = p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_activations + p->bytes_workspace + p->bytes_logits + p->bytes_data;
+    p->bytes_total = p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_activations +
+                     p->bytes_workspace + p->bytes_logits + p->bytes_data;
 
     STLORA_TRY(stlora_alloc(&lengths, rows, sizeof *lengths, "row lengths", err));
-    for (size_t i = 0; i < rows; i++) lengths[i] = stlora_examples_at(t->examples, i).length;
+    for (size_t i = 0; i < rows; i++)
+        lengths[i] = stlora_examples_at(t->examples, i).length;
     double all = stlora_pass_flops(s->model, s->lora, lengths, (int64_t)rows, counts->supervised, true);
     stlora_free(lengths);
-    double rows_per_step = (double)c->batch_size < (double)rows || c->max_steps > 0 ? (double)c->batch_size : (double)rows;
+    double rows_per_step =
+        (double)c->batch_size < (double)rows || c->max_steps > 0 ? (double)c->batch_size : (double)rows;
     p->flops_per_step = all / (double)rows * rows_per_step;
     double rate;
     STLORA_TRY(stlora_plan_rate(s, &rate, err));
@@ -223,7 +241,8 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
         (void)json_object_set_new(t->params, "lora_dropout", json_real(peft->lora_dropout));
         (void)json_object_set_new(t->params, "use_rslora", json_boolean(peft->use_rslora));
     }
-    return stlora_hash_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items, t->config.data.count, err);
+    return stlora_hash_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items,
+                              t->config.data.count, err);
 }
 
 static stlora_status create(stlora_trainer *t, const stlora_params *params, stlora_error *err)
@@ -240,9 +259,11 @@ static stlora_status create(stlora_trainer *t, const stlora_params *params, stlo
     STLORA_TRY(find_checkpoint(t, err));
     STLORA_TRY(stlora_session_open(&t->session, c->model, c->adapter, c->precision, (int)c->threads, true, err));
     STLORA_TRY(open_adapter(t, params, err));
-    STLORA_TRY(stlora_session_examples(&t->session, c->data, c->max_length, c->completion_only_loss, &t->examples, &kind, err));
+    STLORA_TRY(stlora_session_examples(&t->session, c->data, c->max_length, c->completion_only_loss, &t->examples,
+                                       &kind, err));
     if (c->eval_data.count)
-        STLORA_TRY(stlora_session_examples(&t->session, c->eval_data, c->max_length, c->completion_only_loss, &t->held_out, NULL, err));
+        STLORA_TRY(stlora_session_examples(&t->session, c->eval_data, c->max_length, c->completion_only_loss,
+                                           &t->held_out, NULL, err));
     t->scheduler = strcmp(c->lr_scheduler_type, "cosine") == 0     ? STLORA_LR_COSINE
                    : strcmp(c->lr_scheduler_type, "constant") == 0 ? STLORA_LR_CONSTANT
                                                                    : STLORA_LR_LINEAR;
@@ -251,8 +272,8 @@ static stlora_status create(stlora_trainer *t, const stlora_params *params, stlo
     return keep_params(t, params, err);
 }
 
-stlora_status stlora_trainer_create(stlora_trainer **out, const stlora_params *params, const stlora_train_callbacks *callbacks,
-                                    stlora_error *err)
+stlora_status stlora_trainer_create(stlora_trainer **out, const stlora_params *params,
+                                    const stlora_train_callbacks *callbacks, stlora_error *err)
 {
     stlora_trainer *t;
     STLORA_TRY(stlora_alloc(&t, 1, sizeof *t, "trainer", err));
@@ -332,9 +353,10 @@ static stlora_status take_memory(stlora_trainer *t, stlora_error *err)
 static stlora_status write_run_json(const stlora_trainer *t, stlora_error *err)
 {
     char *path;
-    json_t *value = json_pack("{s:s, s:O, s:O, s:{s:s, s:i, s:I, s:I}}", "stable_lora_version", STLORA_VERSION, "params", t->params, "inputs",
-                              t->inputs, "machine", "backend", t->plan.backend, "threads", t->plan.threads, "micro_batch_tokens",
-                              (json_int_t)t->plan.micro_batch_tokens, "layers_recomputed", (json_int_t)t->plan.layers_recomputed);
+    json_t *value = json_pack("{s:s, s:O, s:O, s:{s:s, s:i, s:I, s:I}}", "stable_lora_version", STLORA_VERSION,
+                              "params", t->params, "inputs", t->inputs, "machine", "backend", t->plan.backend,
+                              "threads", t->plan.threads, "micro_batch_tokens", (json_int_t)t->plan.micro_batch_tokens,
+                              "layers_recomputed", (json_int_t)t->plan.layers_recomputed);
     if (!value) return stlora_fail(err, STLORA_E_NOMEM, "no memory for run.json");
     stlora_status status = stlora_path_join(&path, t->output_dir, "run.json", err);
     if (status == STLORA_OK) {
@@ -357,7 +379,8 @@ static stlora_status evaluate(stlora_trainer *t, int64_t step, stlora_error *err
 
 static stlora_status save_checkpoint(stlora_trainer *t, stlora_error *err)
 {
-    STLORA_TRY(stlora_checkpoint_save(t->output_dir, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
+    STLORA_TRY(
+        stlora_checkpoint_save(t->output_dir, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
     STLORA_TRY(stlora_stability_save(t->output_dir, t->optimizer, err));
     return stlora_run_dir_prune(t->output_dir, t->config.save_total_limit, err);
 }
@@ -390,7 +413,8 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
     *m = (stlora_step_metrics){.step = t->state.step + 1, .total_steps = t->plan.steps, .pairs = t->plan.pairs};
     stlora_sampler_batch(t->sampler, t->state.step, t->chosen, &count, &m->epoch);
     gradients(t, count, m);
-    m->learning_rate = stlora_learning_rate_at(t->scheduler, t->config.learning_rate, m->step, m->total_steps, t->warmup);
+    m->learning_rate =
+        stlora_learning_rate_at(t->scheduler, t->config.learning_rate, m->step, m->total_steps, t->warmup);
     stlora_error why = {0};
     stlora_status status = stlora_optimizer_step(t->optimizer, m->learning_rate, t->grads, &info, &why);
     if (status == STLORA_E_NONFINITE) {
@@ -401,7 +425,8 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
             stlora_optimizer_pair(t->optimizer, i, &pair);
             info.pairs_shrinking += pair.armed;
         }
-        stlora_log(&t->callbacks.log, STLORA_LOG_WARNING, "step %lld skipped, nothing was changed: %s", (long long)m->step, why.text);
+        stlora_log(&t->callbacks.log, STLORA_LOG_WARNING, "step %lld skipped, nothing was changed: %s",
+                   (long long)m->step, why.text);
     } else if (status != STLORA_OK) {
         return stlora_fail(err, status, "%s", why.text);
     }
@@ -419,8 +444,10 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
     STLORA_TRY(stlora_metrics_step(&t->metrics, m, err));
     if (t->callbacks.on_step) t->callbacks.on_step(t->callbacks.context, m);
     if (t->state.skipped_in_a_row >= SKIPS_IN_A_ROW)
-        return stlora_fail(err, STLORA_E_NONFINITE, "stopped after step %lld: %d steps in a row had gradients that are not finite; the last one: %s",
-                           (long long)m->step, SKIPS_IN_A_ROW, why.text);
+        return stlora_fail(
+            err, STLORA_E_NONFINITE,
+            "stopped after step %lld: %d steps in a row had gradients that are not finite; the last one: %s",
+            (long long)m->step, SKIPS_IN_A_ROW, why.text);
     return STLORA_OK;
 }
 
@@ -436,7 +463,8 @@ static stlora_status walk(stlora_trainer *t, stlora_error *err)
         bool stop = t->callbacks.stop && *t->callbacks.stop && !last;
         if (stop || (!last && c->save_steps > 0 && m.step % c->save_steps == 0)) STLORA_TRY(save_checkpoint(t, err));
         if (stop)
-            return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped after step %lld of %lld; go on with --resume-from-checkpoint latest",
+            return stlora_fail(err, STLORA_E_INTERRUPTED,
+                               "stopped after step %lld of %lld; go on with --resume-from-checkpoint latest",
                                (long long)m.step, (long long)t->plan.steps);
     }
     STLORA_TRY(stlora_stability_save(t->output_dir, t->optimizer, err));
@@ -455,10 +483,12 @@ stlora_status stlora_trainer_run(stlora_trainer *t, stlora_train_result *out, st
     if (t->optimizer) return stlora_fail(err, STLORA_E_USAGE, "a trainer runs once");
     STLORA_TRY(take_memory(t, err));
     if (t->checkpoint) {
-        STLORA_TRY(stlora_checkpoint_load(t->checkpoint, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
+        STLORA_TRY(
+            stlora_checkpoint_load(t->checkpoint, &t->state, t->session.lora, t->optimizer, t->params, t->inputs, err));
         if (t->state.total_steps != t->plan.steps)
-            return stlora_fail(err, STLORA_E_USAGE, "--resume-from-checkpoint: %s belongs to a run of %lld steps, this one has %lld", t->checkpoint,
-                               (long long)t->state.total_steps, (long long)t->plan.steps);
+            return stlora_fail(err, STLORA_E_USAGE,
+                               "--resume-from-checkpoint: %s belongs to a run of %lld steps, this one has %lld",
+                               t->checkpoint, (long long)t->state.total_steps, (long long)t->plan.steps);
     }
     t->state.total_steps = t->plan.steps;
     STLORA_TRY(stlora_run_dir_make(t->output_dir, err));

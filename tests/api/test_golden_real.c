@@ -35,7 +35,8 @@ static stlora_params *params_of(const char *verb, ...)
     va_list args;
     assert_ok(stlora_params_create(&params, verb, &err));
     va_start(args, verb);
-    for (const char *name; (name = va_arg(args, const char *)) != NULL;) assert_ok(stlora_params_set(params, name, va_arg(args, const char *), &err));
+    for (const char *name; (name = va_arg(args, const char *)) != NULL;)
+        assert_ok(stlora_params_set(params, name, va_arg(args, const char *), &err));
     va_end(args);
     return params;
 }
@@ -137,7 +138,8 @@ static void check_step(void *context, const stlora_step_metrics *m)
     run_check *check = context;
     check_number(check, "loss", m->loss);
     check_number(check, "grad_norm", m->grad_norm);
-    assert_int_equal(m->supervised_tokens, json_integer_value(json_array_get(json_object_get(check->wanted, "supervised"), check->step)));
+    assert_int_equal(m->supervised_tokens,
+                     json_integer_value(json_array_get(json_object_get(check->wanted, "supervised"), check->step)));
     check->step++;
 }
 
@@ -148,7 +150,8 @@ static void check_stability(const char *run, const json_t *wanted)
     json_t *pairs = json_load_file(path, 0, NULL), *pair;
     size_t i;
     assert_int_equal(json_array_size(pairs), json_object_size(json_object_get(wanted, "stop_step")));
-    json_array_foreach(pairs, i, pair) {
+    json_array_foreach(pairs, i, pair)
+    {
         (void)snprintf(name, sizeof name, "base_model.model.%s", json_string_value(json_object_get(pair, "name")));
         json_t *stop = json_object_get(json_object_get(wanted, "stop_step"), name);
         assert_non_null(stop);
@@ -168,9 +171,9 @@ static void run(const char *which, const char *shrink_ratio)
     join(model, model_dir, ".");
     join(adapter, real_dir, "adapter_init");
     (void)snprintf(run_dir, sizeof run_dir, "%s/run", temp);
-    stlora_params *params =
-        params_of("train", "model", model, "data", rows, "adapter", adapter, "output_dir", run_dir, "max_steps", "24", "batch_size", "4",
-                  "learning_rate", "5e-3", "shuffle", "false", "shrink_ratio", shrink_ratio, "weight_decay", "0.01", (const char *)NULL);
+    stlora_params *params = params_of("train", "model", model, "data", rows, "adapter", adapter, "output_dir", run_dir,
+                                      "max_steps", "24", "batch_size", "4", "learning_rate", "5e-3", "shuffle", "false",
+                                      "shrink_ratio", shrink_ratio, "weight_decay", "0.01", (const char *)NULL);
     const stlora_train_callbacks callbacks = {.on_step = check_step, .context = &check};
     stlora_trainer *trainer;
     stlora_train_result result;
@@ -188,11 +191,12 @@ static void run(const char *which, const char *shrink_ratio)
         json_array_foreach(json_object_get(greedy, "start"), i, id) used +=
             (size_t)snprintf(ids + used, sizeof ids - used, i ? ",%d" : "%d", (int)json_integer_value(id));
         stlora_generation made;
-        stlora_params *generate = params_of("generate", "model", model, "adapter", run_dir, "prompt_ids", ids, "max_new_tokens", "48", "ignore_eos",
-                                            "true", (const char *)NULL);
+        stlora_params *generate = params_of("generate", "model", model, "adapter", run_dir, "prompt_ids", ids,
+                                            "max_new_tokens", "48", "ignore_eos", "true", (const char *)NULL);
         assert_ok(stlora_generate(generate, NULL, &made, &err));
         assert_int_equal(made.count, json_array_size(wanted));
-        for (i = 0; i < made.count; i++) assert_int_equal(made.ids[i], json_integer_value(json_array_get(wanted, i)));
+        for (i = 0; i < made.count; i++)
+            assert_int_equal(made.ids[i], json_integer_value(json_array_get(wanted, i)));
         stlora_generation_free(&made);
         stlora_params_free(generate);
         json_decref(greedy);
@@ -229,15 +233,18 @@ static void test_greedy_of_llama2_c(void **state)
     const char *text = json_string_value(json_object_get(reference, "prompt"));
     assert_ok(stlora_tokenize_open(&tokenizer, model, &err));
     assert_ok(stlora_tokenize_encode(tokenizer, text, strlen(text), true, &ids, &prompt, &err));
-    for (size_t i = 0; i < prompt; i++) assert_int_equal(ids[i], json_integer_value(json_array_get(wanted, i)));
+    for (size_t i = 0; i < prompt; i++)
+        assert_int_equal(ids[i], json_integer_value(json_array_get(wanted, i)));
     stlora_release(ids);
     stlora_tokenize_close(tokenizer);
     char count[32];
     (void)snprintf(count, sizeof count, "%zu", json_array_size(wanted) - prompt);
-    stlora_params *params = params_of("generate", "model", model, "prompt", text, "max_new_tokens", count, "ignore_eos", "true", (const char *)NULL);
+    stlora_params *params = params_of("generate", "model", model, "prompt", text, "max_new_tokens", count, "ignore_eos",
+                                      "true", (const char *)NULL);
     assert_ok(stlora_generate(params, NULL, &made, &err));
     assert_int_equal(made.count, json_array_size(wanted) - prompt);
-    for (size_t i = 0; i < made.count; i++) assert_int_equal(made.ids[i], json_integer_value(json_array_get(wanted, prompt + i)));
+    for (size_t i = 0; i < made.count; i++)
+        assert_int_equal(made.ids[i], json_integer_value(json_array_get(wanted, prompt + i)));
     stlora_generation_free(&made);
     stlora_params_free(params);
     json_decref(reference);

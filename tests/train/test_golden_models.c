@@ -39,7 +39,8 @@ static void open_golden(golden *g, const char *name)
     assert_ok(stlora_backend_create(&g->backend, "cpu", 2, &err));
     assert_ok(stlora_transformer_open(&g->model, in(g, "model"), &err));
     assert_ok(stlora_safetensors_open(&g->expected, in(g, "expected.safetensors"), &err));
-    const int64_t *ids = stlora_safetensors_find(g->expected, "ids")->data, *labels = stlora_safetensors_find(g->expected, "labels")->data;
+    const int64_t *ids = stlora_safetensors_find(g->expected, "ids")->data,
+                  *labels = stlora_safetensors_find(g->expected, "labels")->data;
     g->supervised = 0;
     for (int t = 0; t < TOKENS; t++) {
         g->ids[t] = (int32_t)ids[t];
@@ -48,9 +49,12 @@ static void open_golden(golden *g, const char *name)
         g->targets[t] = last || labels[t + 1] < 0 ? -1 : (int32_t)labels[t + 1];
         if (g->targets[t] >= 0) g->at[g->supervised++] = t;
     }
-    for (int r = 0; r <= ROWS; r++) g->starts[r] = r * LENGTH;
-    for (int r = 0; r < ROWS; r++) g->rows[r] = r;
-    g->batch = (stlora_pass_batch){TOKENS, ROWS, g->supervised, g->ids, g->positions, g->starts, g->rows, g->targets, g->at};
+    for (int r = 0; r <= ROWS; r++)
+        g->starts[r] = r * LENGTH;
+    for (int r = 0; r < ROWS; r++)
+        g->rows[r] = r;
+    g->batch =
+        (stlora_pass_batch){TOKENS, ROWS, g->supervised, g->ids, g->positions, g->starts, g->rows, g->targets, g->at};
 }
 
 static void close_golden(golden *g)
@@ -68,8 +72,10 @@ static double expected_scalar(const golden *g, const char *name)
 static double log_sum_exp(const float *x, int64_t count)
 {
     double top = (double)x[0], sum = 0;
-    for (int64_t i = 1; i < count; i++) top = fmax(top, (double)x[i]);
-    for (int64_t i = 0; i < count; i++) sum += exp((double)x[i] - top);
+    for (int64_t i = 1; i < count; i++)
+        top = fmax(top, (double)x[i]);
+    for (int64_t i = 0; i < count; i++)
+        sum += exp((double)x[i] - top);
     return top + log(sum);
 }
 
@@ -100,15 +106,21 @@ static stlora_pass *make_pass(const golden *g, const stlora_lora *lora, bool tra
 {
     stlora_error err = {0};
     stlora_pass *pass;
-    stlora_pass_shape shape = {.max_tokens = TOKENS, .max_segments = ROWS, .max_positions = LENGTH, .logits_rows = chunk,
-                               .layers_recomputed = recompute, .train = train, .act = STLORA_F32};
+    stlora_pass_shape shape = {.max_tokens = TOKENS,
+                               .max_segments = ROWS,
+                               .max_positions = LENGTH,
+                               .logits_rows = chunk,
+                               .layers_recomputed = recompute,
+                               .train = train,
+                               .act = STLORA_F32};
     assert_ok(stlora_pass_create(&pass, g->model, lora, g->backend, &shape, &err));
     return pass;
 }
 
 static void check_close(const char *what, double found, double wanted, double relative)
 {
-    if (!(fabs(found - wanted) <= relative * fabs(wanted))) fail_msg("%s: wanted %.9g, found %.9g", what, wanted, found);
+    if (!(fabs(found - wanted) <= relative * fabs(wanted)))
+        fail_msg("%s: wanted %.9g, found %.9g", what, wanted, found);
 }
 
 static double loss_of(const golden *g, const stlora_lora *lora)
@@ -128,10 +140,12 @@ static void check_matrix(const golden *g, const stlora_lora_map *map, char which
     assert_non_null(view);
     const float *wanted = view->data;
     double largest = 0;
-    for (int64_t i = 0; i < stlora_view_count(view); i++) largest = fmax(largest, fabs((double)wanted[i]));
+    for (int64_t i = 0; i < stlora_view_count(view); i++)
+        largest = fmax(largest, fabs((double)wanted[i]));
     for (int64_t i = 0; i < stlora_view_count(view); i++)
         if (!(fabs((double)found[i] - (double)wanted[i]) <= 1e-4 * largest))
-            fail_msg("%s element %d: wanted %.9g, found %.9g, largest %.9g", name, (int)i, (double)wanted[i], (double)found[i], largest);
+            fail_msg("%s element %d: wanted %.9g, found %.9g, largest %.9g", name, (int)i, (double)wanted[i],
+                     (double)found[i], largest);
 }
 
 static void check_gradients(const golden *g, stlora_lora *lora, int64_t recompute, float *keep)
@@ -160,8 +174,10 @@ static void check_micro_batches(const golden *g, stlora_lora *lora, const float 
     int64_t from = 0;
     for (int r = 0; r < ROWS; r++) {
         int64_t at[LENGTH], count = 0, starts[2] = {0, LENGTH};
-        while (from < g->supervised && g->at[from] < (r + 1) * LENGTH) at[count++] = g->at[from++] - r * LENGTH;
-        stlora_pass_batch one = {LENGTH, 1, count, g->ids + r * LENGTH, g->positions, starts, g->rows + r, g->targets + r * LENGTH, at};
+        while (from < g->supervised && g->at[from] < (r + 1) * LENGTH)
+            at[count++] = g->at[from++] - r * LENGTH;
+        stlora_pass_batch one = {
+            LENGTH, 1, count, g->ids + r * LENGTH, g->positions, starts, g->rows + r, g->targets + r * LENGTH, at};
         stlora_pass_grad(pass, &one, 1.0 / (double)g->supervised, 0, 1, &loss);
     }
     stlora_pass_free(pass);
@@ -194,7 +210,8 @@ static void check_training(const golden *g, const json_t *train)
         double loss = 0;
         memset(lora->grads, 0, lora->elements * sizeof(float));
         stlora_pass_grad(pass, &g->batch, 1.0 / (double)g->supervised, 0, 1, &loss);
-        check_close("loss of a step", loss / (double)g->supervised, json_real_value(json_array_get(losses, step)), 1e-4);
+        check_close("loss of a step", loss / (double)g->supervised, json_real_value(json_array_get(losses, step)),
+                    1e-4);
         if (step + 1 < json_array_size(losses)) assert_ok(stlora_optimizer_step(optimizer, 5e-3, grads, NULL, &err));
     }
     for (size_t i = 0; i < lora->count; i++) {
@@ -226,7 +243,8 @@ static void check_family(const char *name)
     check_logits(&g, lora, "logits_adapter");
     check_close("loss_adapter", loss_of(&g, lora), expected_scalar(&g, "loss_adapter"), 1e-4);
     assert_ok(stlora_alloc(&whole, lora->elements, sizeof(float), "gradients", &err));
-    for (int64_t recompute = 0; recompute <= g.model->config.layers; recompute++) check_gradients(&g, lora, recompute, whole);
+    for (int64_t recompute = 0; recompute <= g.model->config.layers; recompute++)
+        check_gradients(&g, lora, recompute, whole);
     check_micro_batches(&g, lora, whole);
     stlora_free(whole);
     stlora_lora_free(lora);

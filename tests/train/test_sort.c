@@ -22,8 +22,10 @@ static void test_published_logits(void **state)
     stlora_decoder *decoder;
     stlora_safetensors *reference;
     open_model(&model, &backend);
-    assert_ok(stlora_safetensors_open(&reference, shared_path("data/models/gpt-nano-sort/pytorch_reference.safetensors"), &err));
-    const stlora_view *ids = stlora_safetensors_find(reference, "input_ids_as_f32"), *logits = stlora_safetensors_find(reference, "logits");
+    assert_ok(stlora_safetensors_open(&reference,
+                                      shared_path("data/models/gpt-nano-sort/pytorch_reference.safetensors"), &err));
+    const stlora_view *ids = stlora_safetensors_find(reference, "input_ids_as_f32"),
+                      *logits = stlora_safetensors_find(reference, "logits");
     assert_ok(stlora_decoder_create(&decoder, model, NULL, backend, STLORA_F32, POSITIONS, &err));
     double worst = 0;
     for (int64_t row = 0; row < ids->shape[0]; row++) {
@@ -33,7 +35,8 @@ static void test_published_logits(void **state)
             int32_t id = (int32_t)((const float *)ids->data)[row * POSITIONS + t];
             assert_ok(stlora_decoder_feed(decoder, &id, 1, &found, &err));
             for (int v = 0; v < VOCAB; v++) {
-                double d = fabs((double)found[v] - (double)((const float *)logits->data)[(row * POSITIONS + t) * VOCAB + v]);
+                double d =
+                    fabs((double)found[v] - (double)((const float *)logits->data)[(row * POSITIONS + t) * VOCAB + v]);
                 if (!(d <= 1e-4)) fail_msg("row %d, position %d, logit %d is off by %g", (int)row, (int)t, v, d);
                 worst = fmax(worst, d);
             }
@@ -59,7 +62,8 @@ static void test_every_input_is_sorted(void **state)
         int32_t ids[LETTERS];
         int counts[VOCAB] = {0}, at = 0;
         const float *logits;
-        for (int i = 0, rest = input; i < LETTERS; i++, rest /= VOCAB) counts[ids[i] = rest % VOCAB]++;
+        for (int i = 0, rest = input; i < LETTERS; i++, rest /= VOCAB)
+            counts[ids[i] = rest % VOCAB]++;
         stlora_decoder_reset(decoder);
         assert_ok(stlora_decoder_feed(decoder, ids, LETTERS, &logits, &err));
         for (int v = 0; v < VOCAB; v++) {
