@@ -76,7 +76,9 @@ static void product_partition(product_plan *p)
 {
     const int64_t threads = p->table->threads, tokens = p->args->tokens;
     p->panels = (p->args->out + PANEL - 1) / PANEL;
-    p->wide = (tokens > 512 ? BLOCK_COLUMNS : 128) / PANEL;
+    /* a packed block and the next one's weights share the second-level cache; with more tokens a block is worth more of it */
+    const int64_t bytes = (tokens > 512 ? 512 : 256) * 1024;
+    p->wide = bytes / (K_BLOCK * (p->pairs ? 2 : 4)) / PANEL;
     p->wide_tasks = p->panels / (p->wide * threads) * threads;
     if (threads == 1) p->wide_tasks = p->panels / p->wide;
     p->token_block = least(tokens, BLOCK_PARTIALS / (p->wide * PANEL));
