@@ -78,6 +78,18 @@ class Train(CommandTest):
         self.train("other", "--max-steps", 4, "--lora-dropout", 0.1, "--seed", 43)
         self.assertNotEqual(self.adapter("first"), self.adapter("other"))
 
+    def test_threads_change_no_bit(self):
+        outcomes = []
+        for threads in (1, 2, 3):
+            run = f"threads-{threads}"
+            self.train(run, "--max-steps", 4, "--eval-data", self.held_out, "--threads", threads)
+            lines = lines_of(self.folder / run / "metrics.jsonl")
+            for line in lines:  # the clock is no result
+                line.pop("seconds", None), line.pop("tokens_per_second", None)
+            outcomes.append((self.adapter(run), (self.folder / run / "stability.json").read_bytes(), lines))
+        self.assertEqual(outcomes[0], outcomes[1])
+        self.assertEqual(outcomes[0], outcomes[2])
+
     def test_memory_changes_no_bit(self):
         plan = json.loads(self.run_command("train", "--model", MODEL, "--data", self.rows, "--batch-size", 4, "--r", 4, "--dry-run",
                                            "--json").out)
