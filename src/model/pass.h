@@ -2,7 +2,7 @@
  *
  * Layouts are walked twice (base/memory.h): measured, then taken; a pass allocates nothing after creation. The loss is computed
  * at supervised positions only, a chunk of logits at a time. Blocks below the lowest adapted map keep nothing.
- * Test: tests/train/test_golden_models.c.
+ * Tests: tests/model/test_pass.c, tests/train/test_golden_models.c.
  */
 #ifndef STLORA_MODEL_PASS_H
 #define STLORA_MODEL_PASS_H

@@ -1,4 +1,5 @@
-/* scorer.h: log-probabilities of one row's tokens, row by row: nothing of one row reaches another. Test: tests/train/test_golden_real.c. */
+/* scorer.h: log-probabilities of one row's tokens, row by row: nothing of one row reaches another. Tests: tests/train/test_evaluate.c,
+ * tests/api/test_golden_real.c. */
 #ifndef STLORA_TRAIN_SCORER_H
 #define STLORA_TRAIN_SCORER_H
 
