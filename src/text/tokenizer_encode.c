@@ -17,20 +17,6 @@ typedef struct encoding {
     size_t origin; /* of the stretch that is being encoded: see normalizer.h */
 } encoding;
 
-stlora_status stlora_ids_push(stlora_ids *ids, int32_t id, stlora_error *err)
-{
-    STLORA_TRY(
-        stlora_grow(&ids->data, &ids->capacity, ids->count + 1, sizeof *ids->data, "ids", err));
-    ids->data[ids->count++] = id;
-    return STLORA_OK;
-}
-
-void stlora_ids_free(stlora_ids *ids)
-{
-    stlora_free(ids->data);
-    *ids = (stlora_ids){0};
-}
-
 static stlora_status take_word(void *context, const char *word, size_t length, stlora_error *err)
 {
     encoding *e = context;
