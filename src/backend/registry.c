@@ -1,7 +1,7 @@
 /* registry.c: makes a table of kernels: first the definitions, then what this machine does faster.
  *
  * Invariant: a created table has every op, whatever cpu/ overrides. The environment is read here and nowhere else in the room.
- * Test: tests/backend/test_promises.c.
+ * Test: tests/backend/test_ref_values.c, test_promises.c.
  */
 #include <omp.h>
 #include <stdlib.h>

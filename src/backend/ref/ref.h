@@ -2,7 +2,7 @@
  *
  * Not fast, and never to be made fast: one thread, one element at a time, sums in double, every float dtype in every
  * matrix. What cpu/ computes is measured against this room. The formula stands above the code that computes it.
- * Test: tests/backend/test_ref_gradients.c (against central differences), test_promises.c.
+ * Test: tests/backend/test_ref_values.c, test_ref_gradients.c, test_lora_linear.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_REF_REF_H
 #define STLORA_BACKEND_REF_REF_H
