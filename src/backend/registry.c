@@ -20,17 +20,14 @@ static int default_threads(void)
     return threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
 }
 
-stlora_status stlora_backend_create(stlora_backend **out, const char *kind, int threads,
-                                    stlora_error *err)
+stlora_status stlora_backend_create(stlora_backend **out, const char *kind, int threads, stlora_error *err)
 {
     const bool cpu = strcmp(kind, "cpu") == 0;
     if (!cpu && strcmp(kind, "ref") != 0) {
-        return stlora_fail(err, STLORA_E_USAGE, "backend '%s' is unknown; there are cpu and ref",
-                           kind);
+        return stlora_fail(err, STLORA_E_USAGE, "backend '%s' is unknown; there are cpu and ref", kind);
     }
     if (threads < 0 || threads > MOST_THREADS) {
-        return stlora_fail(err, STLORA_E_USAGE, "threads must be 0 (all cores) to %d, not %d",
-                           MOST_THREADS, threads);
+        return stlora_fail(err, STLORA_E_USAGE, "threads must be 0 (all cores) to %d, not %d", MOST_THREADS, threads);
     }
     stlora_backend *table = NULL;
     STLORA_TRY(stlora_alloc(&table, 1, sizeof *table, "the backend's table", err));
@@ -39,8 +36,7 @@ stlora_status stlora_backend_create(stlora_backend **out, const char *kind, int 
     stlora_ref_fill(table);
     if (cpu) {
         const char *level = getenv("STLORA_CPU_LEVEL");
-        const stlora_status status =
-            stlora_cpu_override(table, level && *level ? level : NULL, err);
+        const stlora_status status = stlora_cpu_override(table, level && *level ? level : NULL, err);
         if (status != STLORA_OK) {
             stlora_free(table);
             return status;

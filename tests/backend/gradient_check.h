@@ -27,8 +27,7 @@ typedef struct gradient_check {
     gradient_sample samples[GRADIENT_MOST_SAMPLES];
 } gradient_check;
 
-static inline void gradient_add(gradient_check *check, int64_t row, int64_t col, double analytic,
-                                double numeric)
+static inline void gradient_add(gradient_check *check, int64_t row, int64_t col, double analytic, double numeric)
 {
     assert_true(check->count < GRADIENT_MOST_SAMPLES);
     check->samples[check->count++] = (gradient_sample){row, col, analytic, numeric};
@@ -50,8 +49,8 @@ static inline bool gradient_holds(const gradient_check *check, const char *label
     for (int n = 0; n < check->count; n++) {
         const gradient_sample *s = &check->samples[n];
         const double off = fabs(s->analytic - s->numeric);
-        const double allowed = check->relative * fmax(fabs(s->analytic), fabs(s->numeric)) +
-                               check->of_largest * largest + check->absolute;
+        const double allowed =
+            check->relative * fmax(fabs(s->analytic), fabs(s->numeric)) + check->of_largest * largest + check->absolute;
         if (off <= allowed) continue; /* 0 <= 0 too; a NaN goes on */
         const double ratio = off / allowed;
         if (at && !(ratio > worst) && !isnan(ratio)) continue;
@@ -61,8 +60,7 @@ static inline bool gradient_holds(const gradient_check *check, const char *label
     if (!at) return true;
     print_message("%s\n    d %s[%lld,%lld]: the op says %.12g, differences say %.12g (%.3g times "
                   "what is allowed)\n",
-                  label, check->tensor, (long long)at->row, (long long)at->col, at->analytic,
-                  at->numeric, worst);
+                  label, check->tensor, (long long)at->row, (long long)at->col, at->analytic, at->numeric, worst);
     return false;
 }
 

@@ -60,8 +60,7 @@ static inline void op_bound_norm(const op_instance *x, int slot, double *bound)
         }
         for (int64_t i = 0; slot == NY && i < c->in; i++) {
             const double v = op_get(&b[NX], t, i), w = fabs(op_get(&b[NW], 0, i));
-            const double off =
-                fabs(v - mean) * rstd_relative + mean_error + 4 * op_eps * (fabs(v) + fabs(mean));
+            const double off = fabs(v - mean) * rstd_relative + mean_error + 4 * op_eps * (fabs(v) + fabs(mean));
             const double bias = b[NB].name ? fabs(op_get(&b[NB], 0, i)) : 0;
             bound[t * c->in + i] = off * rstd * w + 2 * op_eps * bias;
         }
@@ -85,24 +84,21 @@ static inline void op_bound_norm_grad(const op_instance *x, double *bound)
             const double g = fabs(op_get(&b[NDY], t, i) * op_get(&b[NW], 0, i));
             const double n = (fabs(op_get(&b[NX], t, i)) + fabs(mean)) * rstd;
             const double held = fabs(op_get(&b[NDX], t, i));
-            const double dx =
-                rstd * (4 * g + n * k * mean_gn + (c->kind == STLORA_NORM_LAYER ? k * mean_g : 0));
+            const double dx = rstd * (4 * g + n * k * mean_gn + (c->kind == STLORA_NORM_LAYER ? k * mean_g : 0));
             bound[t * c->in + i] = op_eps * (2 * held + dx);
         }
     }
 }
 
 /* One attention score: s[i,j], and the same of absolute values. */
-static inline double op_score(const op_instance *x, int64_t t, int64_t u, int64_t h,
-                              double *absolute)
+static inline double op_score(const op_instance *x, int64_t t, int64_t u, int64_t h, double *absolute)
 {
     const op_case *c = &x->c;
     const int64_t dim = c->head_dim, g = h / (c->heads / c->kv_heads);
     double s = 0;
     *absolute = 0;
     for (int64_t d = 0; d < dim; d++) {
-        const double term = c->scale * op_get(&x->buffer[AQ], t, h * dim + d) *
-                            op_get(&x->buffer[AK], u, g * dim + d);
+        const double term = c->scale * op_get(&x->buffer[AQ], t, h * dim + d) * op_get(&x->buffer[AK], u, g * dim + d);
         s += term;
         *absolute += fabs(term);
     }
@@ -117,8 +113,7 @@ static inline void op_bound_attention(const op_instance *x, int slot, double *bo
     for (int64_t n = 0; n < c->segment_count; n++) {
         const stlora_segment *seg = &c->segments[n];
         for (int64_t q = 0; q < seg->q_count * c->heads; q++) {
-            const int64_t t = seg->q0 + q / c->heads, h = q % c->heads,
-                          g = h / (c->heads / c->kv_heads);
+            const int64_t t = seg->q0 + q / c->heads, h = q % c->heads, g = h / (c->heads / c->kv_heads);
             const int64_t keys = seg->k_count - seg->q_count + (t - seg->q0) + 1;
             double largest = -HUGE_VAL, sum = 0, off = 0, absolute;
             for (int64_t u = seg->k0; u < seg->k0 + keys; u++) {
@@ -151,36 +146,26 @@ static inline void op_bound_attention_grad(const op_instance *x, int slot, doubl
     memset(bound, 0, (size_t)(b[slot].rows * b[slot].cols) * sizeof *bound);
     for (int64_t n = 0; n < c->segment_count; n++) {
         const stlora_segment *seg = &c->segments[n];
-        const double terms =
-            (double)(slot == ADQ ? seg->k_count : seg->q_count * (c->heads / c->kv_heads)) + 4;
+        const double terms = (double)(slot == ADQ ? seg->k_count : seg->q_count * (c->heads / c->kv_heads)) + 4;
         for (int64_t q = 0; q < seg->q_count * c->heads; q++) {
-            const int64_t t = seg->q0 + q / c->heads, h = q % c->heads,
-                          g = h / (c->heads / c->kv_heads);
+            const int64_t t = seg->q0 + q / c->heads, h = q % c->heads, g = h / (c->heads / c->kv_heads);
             const double lse = op_get(&b[ALSE], t, h);
-            for (int64_t u = seg->k0; u <= seg->k0 + seg->k_count - seg->q_count + (t - seg->q0);
-                 u++) {
+            for (int64_t u = seg->k0; u <= seg->k0 + seg->k_count - seg->q_count + (t - seg->q0); u++) {
                 double absolute, dp = 0, dp_abs = 0;
                 const double s = op_score(x, t, u, h, &absolute);
                 const double p = exp(s - lse);
-                const double off =
-                    op_eps * ((double)(dim + 4) * absolute + 4 * (fabs(s) + fabs(lse)) + 12);
+                const double off = op_eps * ((double)(dim + 4) * absolute + 4 * (fabs(s) + fabs(lse)) + 12);
                 for (int64_t d = 0; d < dim; d++) {
                     const double dout = op_get(&b[ADOUT], t, h * dim + d);
-                    const double v = op_get(&b[AV], u, g * dim + d),
-                                 o = op_get(&b[AO], t, h * dim + d);
+                    const double v = op_get(&b[AV], u, g * dim + d), o = op_get(&b[AO], t, h * dim + d);
                     dp += dout * (v - o);
                     dp_abs += fabs(dout) * (fabs(v) + fabs(o));
                 }
-                const double ds =
-                    p * ((off + terms * op_eps) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
+                const double ds = p * ((off + terms * op_eps) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
                 for (int64_t d = 0; d < dim; d++) {
                     const int64_t qd = h * dim + d, kd = g * dim + d;
-                    if (slot == ADQ)
-                        bound[t * c->heads * dim + qd] +=
-                            fabs(c->scale * op_get(&b[AK], u, kd)) * ds;
-                    if (slot == ADK)
-                        bound[u * c->kv_heads * dim + kd] +=
-                            fabs(c->scale * op_get(&b[AQ], t, qd)) * ds;
+                    if (slot == ADQ) bound[t * c->heads * dim + qd] += fabs(c->scale * op_get(&b[AK], u, kd)) * ds;
+                    if (slot == ADK) bound[u * c->kv_heads * dim + kd] += fabs(c->scale * op_get(&b[AQ], t, qd)) * ds;
                     if (slot == ADV) {
                         bound[u * c->kv_heads * dim + kd] +=
                             (off + terms * op_eps) * p * fabs(op_get(&b[ADOUT], t, qd));
@@ -198,15 +183,13 @@ static inline double op_bound_activation(const op_instance *x, int64_t t, int64_
     const op_buffer *b = x->buffer;
     const double few = 16 * op_eps, tiny = 1e-36, a = op_get(&b[EX], t, j % c->in);
     const double dy = c->backward ? fabs(op_get(&b[EDY], t, j % c->in)) : 0;
-    if (c->kind == STLORA_ACT_GELU_TANH)
-        return few * (c->backward ? dy * (1 + fabs(a)) : fabs(a)) + tiny;
+    if (c->kind == STLORA_ACT_GELU_TANH) return few * (c->backward ? dy * (1 + fabs(a)) : fabs(a)) + tiny;
     const double up = fabs(op_get(&b[EX], t, c->in + j % c->in)), s = 1 / (1 + exp(-a));
     if (!c->backward) return few * fabs(a) * s * up + tiny;
     return few * (j < c->in ? dy * up * s * (1 + fabs(a)) : dy * fabs(a) * s) + tiny;
 }
 
-static inline void op_bound_cross_entropy(const op_instance *x, int slot, double *bound,
-                                          double *loss)
+static inline void op_bound_cross_entropy(const op_instance *x, int slot, double *bound, double *loss)
 {
     const op_case *c = &x->c;
     for (int64_t i = 0; i < c->tokens; i++) {
@@ -216,16 +199,14 @@ static inline void op_bound_cross_entropy(const op_instance *x, int slot, double
         for (int64_t v = 0; v < c->in; v++)
             sum += exp(op_get(&x->buffer[EX], i, v) - largest);
         const double lse = largest + log(sum), target = op_get(&x->buffer[EX], i, x->ids[i]);
-        const double off =
-            op_eps * ((double)c->in + 16 + 4 * (fabs(largest) + fabs(lse) + fabs(target)));
+        const double off = op_eps * ((double)c->in + 16 + 4 * (fabs(largest) + fabs(lse) + fabs(target)));
         *loss += off;
         if (slot == ELOGPROB) bound[i] = off;
         for (int64_t v = 0; slot != ELOGPROB && v < c->in; v++) {
             const double logit = op_get(&x->buffer[EX], i, v), p = exp(logit - lse);
             const double hit = v == x->ids[i] ? 1 : 0;
             bound[i * c->in + v] =
-                fabs(c->scale) * (p * (off + 4 * op_eps * fabs(logit)) + 4 * op_eps * (p + hit)) +
-                1e-36;
+                fabs(c->scale) * (p * (off + 4 * op_eps * fabs(logit)) + 4 * op_eps * (p + hit)) + 1e-36;
         }
     }
 }
@@ -265,12 +246,10 @@ static inline void op_bound(const op_instance *x, int slot, double *bound)
     for (int64_t n = 0; n < b[slot].rows * cols; n++) {
         const int64_t t = n / cols, j = n % cols;
         if (c->op == OP_DROPOUT) {
-            bound[n] = 4 * op_eps *
-                       (fabs(op_get(&b[EX], t, j)) / (1 - c->scale) + fabs(op_get(&b[EY], t, j)));
+            bound[n] = 4 * op_eps * (fabs(op_get(&b[EX], t, j)) / (1 - c->scale) + fabs(op_get(&b[EY], t, j)));
         } else if (c->op == OP_EMBED) {
             const double position = c->bias ? fabs(op_get(&b[EPOSITIONS], x->positions[t], j)) : 0;
-            bound[n] = 2 * op_eps * (fabs(op_get(&b[ETABLE], x->ids[t], j)) + position) *
-                       (c->bias ? 1 : 0);
+            bound[n] = 2 * op_eps * (fabs(op_get(&b[ETABLE], x->ids[t], j)) + position) * (c->bias ? 1 : 0);
         } else if (c->op == OP_ROPE) {
             const int64_t other = j % c->head_dim < half ? j + half : j - half;
             bound[n] = 4 * op_eps * (fabs(op_get(&b[EX], t, j)) + fabs(op_get(&b[EX], t, other)));
@@ -291,8 +270,7 @@ static inline double op_half_ulp(stlora_dtype dtype, double value)
 
 /* op_compare: every written buffer of `got` against `want` (widened, run), within bounds made from `before` (widened, not run).
  * False, with the worst element printed, when one is outside; a NaN is. delta is scratch and not compared. */
-static inline bool op_compare(const op_instance *got, const op_instance *want,
-                              const op_instance *before)
+static inline bool op_compare(const op_instance *got, const op_instance *want, const op_instance *before)
 {
     bool good = true;
     for (int slot = 0; slot < OP_MOST_BUFFERS; slot++) {
@@ -304,11 +282,9 @@ static inline bool op_compare(const op_instance *got, const op_instance *want,
         double worst = 0;
         int64_t at = -1;
         for (int64_t n = 0; n < g->rows * g->cols; n++) {
-            const double is = op_get(g, n / g->cols, n % g->cols),
-                         should = op_get(w, n / g->cols, n % g->cols);
+            const double is = op_get(g, n / g->cols, n % g->cols), should = op_get(w, n / g->cols, n % g->cols);
             const bool exact = got->c.op == OP_ADAMW;
-            const double allowed =
-                bound[n] + (exact ? 0 : op_half_ulp(g->dtype, fabs(should) + bound[n]));
+            const double allowed = bound[n] + (exact ? 0 : op_half_ulp(g->dtype, fabs(should) + bound[n]));
             const double ratio = is == should ? 0 : fabs(is - should) / allowed;
             if (ratio <= worst) continue;
             worst = ratio; /* a NaN comes here, and stays */
@@ -318,12 +294,11 @@ static inline bool op_compare(const op_instance *got, const op_instance *want,
         if (!(worst <= 1)) {
             char label[300];
             op_label(&got->c, label, sizeof label);
-            print_message(
-                "%s\n    %s[%lld,%lld] is %.9g, should be %.9g: off by %.3g, allowed %.3g\n", label,
-                g->name, (long long)(at / g->cols), (long long)(at % g->cols),
-                op_get(g, at / g->cols, at % g->cols), op_get(w, at / g->cols, at % g->cols),
-                fabs(op_get(g, at / g->cols, at % g->cols) - op_get(w, at / g->cols, at % g->cols)),
-                bound[at]);
+            print_message("%s\n    %s[%lld,%lld] is %.9g, should be %.9g: off by %.3g, allowed %.3g\n", label, g->name,
+                          (long long)(at / g->cols), (long long)(at % g->cols), op_get(g, at / g->cols, at % g->cols),
+                          op_get(w, at / g->cols, at % g->cols),
+                          fabs(op_get(g, at / g->cols, at % g->cols) - op_get(w, at / g->cols, at % g->cols)),
+                          bound[at]);
             good = false;
         }
         free(bound);

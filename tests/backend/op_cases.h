@@ -32,14 +32,13 @@ static const char *const op_names[OP_COUNT] = {
 typedef struct op_variant {
     stlora_dtype act, weight, y;
     stlora_layout layout; /* of a product's w */
-    bool like_a; /* the low-rank factor lies as A [r, width] does; otherwise as B [width, r] */
+    bool like_a;          /* the low-rank factor lies as A [r, width] does; otherwise as B [width, r] */
 } op_variant;
 
 /* Units of one call: tokens, rows of logits, elements of adamw; attention takes them from its segments. */
 typedef struct op_case {
     op_name op;
-    bool
-        backward; /* the op's gradient; rope: inverse; cross_entropy: with dlogits. Set by the test. */
+    bool backward; /* the op's gradient; rope: inverse; cross_entropy: with dlogits. Set by the test. */
     op_variant variant;
     int kind;                           /* stlora_norm_kind, stlora_activation_kind */
     int64_t tokens, in, out, rank, pad; /* in: width, vocabulary */
@@ -51,18 +50,16 @@ typedef struct op_case {
     double shrink, decay, grad_scale; /* adamw */
 } op_case;
 
-#define V(act, weight, y, layout, like_a)                                                          \
-    {                                                                                              \
-        STLORA_##act, STLORA_##weight, STLORA_##y, STLORA_##layout, like_a                         \
+#define V(act, weight, y, layout, like_a)                                                                              \
+    {                                                                                                                  \
+        STLORA_##act, STLORA_##weight, STLORA_##y, STLORA_##layout, like_a                                             \
     }
 
 static const op_variant product_variants[] = {
-    V(F32, F32, F32, OUT_IN, false),    V(F32, F32, F32, IN_OUT, true),
-    V(F32, BF16, F32, OUT_IN, false),   V(F32, BF16, F32, IN_OUT, true),
-    V(F32, F16, F32, OUT_IN, true),     V(F32, F16, F32, IN_OUT, false),
-    V(BF16, BF16, BF16, OUT_IN, false), V(BF16, BF16, BF16, IN_OUT, true),
-    V(BF16, BF16, F32, OUT_IN, true),   V(BF16, BF16, F32, IN_OUT, false),
-    V(BF16, F32, BF16, OUT_IN, false),  V(BF16, F32, F32, IN_OUT, true),
+    V(F32, F32, F32, OUT_IN, false),    V(F32, F32, F32, IN_OUT, true),    V(F32, BF16, F32, OUT_IN, false),
+    V(F32, BF16, F32, IN_OUT, true),    V(F32, F16, F32, OUT_IN, true),    V(F32, F16, F32, IN_OUT, false),
+    V(BF16, BF16, BF16, OUT_IN, false), V(BF16, BF16, BF16, IN_OUT, true), V(BF16, BF16, F32, OUT_IN, true),
+    V(BF16, BF16, F32, IN_OUT, false),  V(BF16, F32, BF16, OUT_IN, false), V(BF16, F32, F32, IN_OUT, true),
     V(BF16, F16, F32, OUT_IN, false),   V(BF16, F16, BF16, IN_OUT, true),
 };
 static const op_variant lowrank_variants[] = {
@@ -103,9 +100,9 @@ static const struct {
     const op_variant *list;
     size_t count;
 } op_variants[OP_COUNT] = {
-#define OP_LIST(variants)                                                                          \
-    {                                                                                              \
-        variants, sizeof variants / sizeof variants[0]                                             \
+#define OP_LIST(variants)                                                                                              \
+    {                                                                                                                  \
+        variants, sizeof variants / sizeof variants[0]                                                                 \
     }
     [OP_PRODUCT] = OP_LIST(product_variants),
     [OP_LOWRANK_PROJECT] = OP_LIST(lowrank_variants),
@@ -141,9 +138,8 @@ enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8 };
 #define EMBED(t, i, rows, p, f)      ROW(EMBED, t, i, p, f), .out = rows
 #define NORM(k, t, i, p, f, s)       ROW(NORM, t, i, p, f), .kind = STLORA_NORM_##k, .scale = s
 #define ROPE(t, h, d, p)             ROW(ROPE, t, 0, p, PLAIN), .heads = h, .head_dim = d
-#define ATTENTION(list, h, k, d, p, s)                                                             \
-    ROW(ATTENTION, 0, 0, p, PLAIN), .heads = h, .kv_heads = k, .head_dim = d, .scale = s,          \
-                                    .segments = list,                                              \
+#define ATTENTION(list, h, k, d, p, s)                                                                                 \
+    ROW(ATTENTION, 0, 0, p, PLAIN), .heads = h, .kv_heads = k, .head_dim = d, .scale = s, .segments = list,            \
                                     .segment_count = sizeof list / sizeof list[0]
 #define ACTIVATION(k, t, i, p, f)    ROW(ACTIVATION, t, i, p, f), .kind = STLORA_ACT_##k
 #define CROSS_ENTROPY(t, v, p, f, s) ROW(CROSS_ENTROPY, t, v, p, f), .scale = s
@@ -295,13 +291,11 @@ typedef struct op_table {
 } op_table;
 
 static const op_table op_small = {op_cases, sizeof op_cases / sizeof op_cases[0], 100};
-static const op_table op_large = {op_large_cases, sizeof op_large_cases / sizeof op_large_cases[0],
-                                  3};
+static const op_table op_large = {op_large_cases, sizeof op_large_cases / sizeof op_large_cases[0], 3};
 
 /* Calls visit for every case of op in the table, with each of the variants; of many variants, with some spread over them. */
-static inline void op_each(const op_table *table, op_name op, bool backward,
-                           const op_variant *variants, size_t variant_count,
-                           void (*visit)(const op_case *, void *), void *context)
+static inline void op_each(const op_table *table, op_name op, bool backward, const op_variant *variants,
+                           size_t variant_count, void (*visit)(const op_case *, void *), void *context)
 {
     const size_t step = (variant_count + table->most_variants - 1) / table->most_variants;
     for (size_t n = 0; n < table->count; n++) {
@@ -318,13 +312,12 @@ static inline void op_each(const op_table *table, op_name op, bool backward,
 /* Whether the op has a second face: a gradient op, rope's inverse, cross_entropy with dlogits. */
 static inline bool op_has_backward(op_name op)
 {
-    return op == OP_NORM || op == OP_ROPE || op == OP_ATTENTION || op == OP_ACTIVATION ||
-           op == OP_CROSS_ENTROPY;
+    return op == OP_NORM || op == OP_ROPE || op == OP_ATTENTION || op == OP_ACTIVATION || op == OP_CROSS_ENTROPY;
 }
 
 /* Both faces of an op, over its own variants. */
-static inline void op_each_face(const op_table *table, op_name op,
-                                void (*visit)(const op_case *, void *), void *context)
+static inline void op_each_face(const op_table *table, op_name op, void (*visit)(const op_case *, void *),
+                                void *context)
 {
     op_each(table, op, false, op_variants[op].list, op_variants[op].count, visit, context);
     if (op_has_backward(op)) {

@@ -35,10 +35,10 @@ typedef struct op_instance {
 } op_instance;
 
 /* The slots. */
-enum { PX, PW, PBIAS, PH, PU, PY };        /* product, lowrank_*: y or h or g in PY */
-enum { NX, NW, NB, NY, NSTATS, NDY, NDX }; /* norm */
+enum { PX, PW, PBIAS, PH, PU, PY };                          /* product, lowrank_*: y or h or g in PY */
+enum { NX, NW, NB, NY, NSTATS, NDY, NDX };                   /* norm */
 enum { AQ, AK, AV, AO, ALSE, ADOUT, ADELTA, ADQ, ADK, ADV }; /* attention */
-enum { EX, EY, EDY, EDX, ELOGPROB }; /* element-wise ops, rope, embed, cross_entropy */
+enum { EX, EY, EDY, EDX, ELOGPROB };                         /* element-wise ops, rope, embed, cross_entropy */
 enum { ECOS = 2, ESIN = 3, ETABLE = 2, EPOSITIONS = 3 };
 enum { WP, WM, WV, WG }; /* adamw */
 
@@ -67,14 +67,14 @@ static inline void op_put(op_buffer *b, int64_t i, int64_t j, double value)
 
 static inline stlora_cmat op_const(const op_buffer *b, int64_t begin, int64_t end)
 {
-    return (stlora_cmat){b->data + (size_t)(begin * b->ld) * stlora_dtype_size(b->dtype), b->dtype,
-                         end - begin, b->cols, b->ld};
+    return (stlora_cmat){b->data + (size_t)(begin * b->ld) * stlora_dtype_size(b->dtype), b->dtype, end - begin,
+                         b->cols, b->ld};
 }
 
 static inline stlora_mat op_mat(op_buffer *b, int64_t begin, int64_t end)
 {
-    return (stlora_mat){b->data + (size_t)(begin * b->ld) * stlora_dtype_size(b->dtype), b->dtype,
-                        end - begin, b->cols, b->ld};
+    return (stlora_mat){b->data + (size_t)(begin * b->ld) * stlora_dtype_size(b->dtype), b->dtype, end - begin, b->cols,
+                        b->ld};
 }
 
 /* The float fields of the args, from row begin on. The buffers are aligned to their element. */
@@ -100,13 +100,12 @@ static inline void op_allocate(op_buffer *b)
     b->block = malloc(b->block_bytes);
     assert_non_null(b->block);
     memset(b->block, 0xff, b->block_bytes);
-    b->data =
-        b->block + guard + size; /* malloc aligns to 16: the element is aligned, no vector is */
+    b->data = b->block + guard + size; /* malloc aligns to 16: the element is aligned, no vector is */
 }
 
 /* Adds a buffer of uniform values in [low, high). */
-static inline void op_add(op_instance *x, int slot, const char *name, stlora_dtype dtype,
-                          int64_t rows, int64_t cols, int64_t pad, int use, double low, double high)
+static inline void op_add(op_instance *x, int slot, const char *name, stlora_dtype dtype, int64_t rows, int64_t cols,
+                          int64_t pad, int use, double low, double high)
 {
     op_buffer *b = &x->buffer[slot];
     *b = (op_buffer){.name = name, .dtype = dtype, .rows = rows, .cols = cols, .ld = cols + pad};
@@ -148,17 +147,16 @@ static inline int64_t op_keys(const op_case *c)
 static inline void op_label(const op_case *c, char *text, size_t size)
 {
     const stlora_dtype act = c->variant.act, weight = c->variant.weight, y = c->variant.y;
-    (void)snprintf(
-        text, size,
-        "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld kind "
-        "%d%s%s%s%s, act %s "
-        "weight %s y %s %s %s",
-        op_names[c->op], c->backward ? " backward" : "", (long long)op_units(c), (long long)c->in,
-        (long long)c->out, (long long)c->rank, (long long)c->pad, (long long)c->heads,
-        (long long)c->kv_heads, (long long)c->head_dim, c->kind, c->bias ? " bias" : "",
-        c->accumulate ? " accumulate" : "", c->in_place ? " in place" : "", c->no_w ? " no w" : "",
-        stlora_dtype_name(act), stlora_dtype_name(weight), stlora_dtype_name(y),
-        c->variant.layout == STLORA_OUT_IN ? "OUT_IN" : "IN_OUT", c->variant.like_a ? "A" : "B");
+    (void)snprintf(text, size,
+                   "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld kind "
+                   "%d%s%s%s%s, act %s "
+                   "weight %s y %s %s %s",
+                   op_names[c->op], c->backward ? " backward" : "", (long long)op_units(c), (long long)c->in,
+                   (long long)c->out, (long long)c->rank, (long long)c->pad, (long long)c->heads,
+                   (long long)c->kv_heads, (long long)c->head_dim, c->kind, c->bias ? " bias" : "",
+                   c->accumulate ? " accumulate" : "", c->in_place ? " in place" : "", c->no_w ? " no w" : "",
+                   stlora_dtype_name(act), stlora_dtype_name(weight), stlora_dtype_name(y),
+                   c->variant.layout == STLORA_OUT_IN ? "OUT_IN" : "IN_OUT", c->variant.like_a ? "A" : "B");
 }
 
 static inline void op_make_product(op_instance *x)
@@ -168,14 +166,12 @@ static inline void op_make_product(op_instance *x)
     const bool out_in = v->layout == STLORA_OUT_IN;
     op_add(x, PX, "x", v->act, c->tokens, c->in, c->pad, READ, -1, 1);
     if (!c->no_w) {
-        op_add(x, PW, "w", v->weight, out_in ? c->out : c->in, out_in ? c->in : c->out, c->pad,
-               READ, -1, 1);
+        op_add(x, PW, "w", v->weight, out_in ? c->out : c->in, out_in ? c->in : c->out, c->pad, READ, -1, 1);
     }
     if (c->bias) op_add(x, PBIAS, "bias", v->weight, 1, c->out, 0, READ, -1, 1);
     if (c->rank) {
         op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE, -1, 1);
-        op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->out, v->like_a ? c->out : c->rank,
-               0, SIDE, -1, 1);
+        op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->out, v->like_a ? c->out : c->rank, 0, SIDE, -1, 1);
     }
     op_add(x, PY, "y", v->y, c->tokens, c->out, c->pad, WRITTEN, -1, 1);
 }
@@ -188,8 +184,7 @@ static inline void op_make_norm(op_instance *x)
     op_add(x, NX, "x", stream, c->tokens, c->in, c->pad, READ, -2, 3);
     op_add(x, NW, "w", weight, 1, c->in, 0, READ, 0.5, 1.5);
     if (c->bias) op_add(x, NB, "b", weight, 1, c->in, 0, READ, -1, 1);
-    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2, 0, SIDE | (c->backward ? READ : WRITTEN),
-           0, 1);
+    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2, 0, SIDE | (c->backward ? READ : WRITTEN), 0, 1);
     if (!c->backward) {
         op_add(x, NY, "y", act, c->tokens, c->in, c->pad, WRITTEN, -1, 1);
         return;
@@ -224,8 +219,7 @@ static inline void op_make_elementwise(op_instance *x)
     const op_variant *v = &c->variant;
     const int64_t t = c->tokens;
     const stlora_dtype stream = v->act == STLORA_F64 ? STLORA_F64 : STLORA_F32;
-    const int64_t wide =
-        c->op == OP_ACTIVATION && c->kind == STLORA_ACT_SILU_GLU ? 2 * c->in : c->in;
+    const int64_t wide = c->op == OP_ACTIVATION && c->kind == STLORA_ACT_SILU_GLU ? 2 * c->in : c->in;
     const int alias = c->in_place ? WRITTEN : READ;
     switch (c->op) {
     case OP_DROPOUT:
@@ -234,8 +228,7 @@ static inline void op_make_elementwise(op_instance *x)
         break;
     case OP_EMBED: /* out: rows of the tables */
         op_add(x, ETABLE, "table", v->weight, c->out, c->in, 0, READ, -1, 1);
-        if (c->bias)
-            op_add(x, EPOSITIONS, "position table", v->weight, t + 3, c->in, 0, READ, -1, 1);
+        if (c->bias) op_add(x, EPOSITIONS, "position table", v->weight, t + 3, c->in, 0, READ, -1, 1);
         op_add(x, EY, "x", stream, t, c->in, c->pad, WRITTEN, -1, 1);
         break;
     case OP_ROPE:
@@ -250,15 +243,13 @@ static inline void op_make_elementwise(op_instance *x)
         break;
     case OP_ACTIVATION:
         op_add(x, EX, "x", v->act, t, wide, c->pad, c->backward ? alias : READ, -6, 6);
-        for (int64_t n = 5; n < t * c->in;
-             n += 17) { /* far out on both sides, where exp and tanh saturate */
+        for (int64_t n = 5; n < t * c->in; n += 17) { /* far out on both sides, where exp and tanh saturate */
             const double far = (double[]){0, -0.0, 30, -30, 100, -100, 9, -9, 1e4, -1e4}[n % 10];
             op_put(&x->buffer[EX], n / c->in, n % c->in, far);
         }
         if (!c->backward) op_add(x, EY, "y", v->act, t, c->in, c->pad, WRITTEN, -1, 1);
         if (c->backward) op_add(x, EDY, "dy", v->act, t, c->in, c->pad, READ, -1, 1);
-        if (c->backward && !c->in_place)
-            op_add(x, EDX, "dx", v->act, t, wide, c->pad, WRITTEN, -1, 1);
+        if (c->backward && !c->in_place) op_add(x, EDX, "dx", v->act, t, wide, c->pad, WRITTEN, -1, 1);
         break;
     case OP_CROSS_ENTROPY:
         x->c.in_place = c->in_place && c->backward && v->y == stream; /* one memory has one dtype */
@@ -289,8 +280,7 @@ static inline void op_make_elementwise(op_instance *x)
     }
 }
 
-static inline void op_run(const stlora_backend *backend, op_instance *x, int64_t begin,
-                          int64_t end);
+static inline void op_run(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end);
 
 /* What a backward op gets from its forward op, computed by ref: stats; o and lse. */
 static inline void op_take_forward(op_instance *x)
@@ -330,15 +320,14 @@ static inline void op_make(op_instance *x, const op_case *c)
         break;
     case OP_LOWRANK_PROJECT:
         op_add(x, PX, "x", v->act, c->tokens, c->in, c->pad, READ, -1, 1);
-        op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0,
-               SIDE, -1, 1);
+        op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0, SIDE, -1, 1);
         op_add(x, PY, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE | WRITTEN, -1, 1);
         break;
     case OP_LOWRANK_GRAD:
         op_add(x, PX, "x", v->act, c->tokens, c->in, c->pad, READ, -1, 1);
         op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE, -1, 1);
-        op_add(x, PY, "g", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0,
-               SIDE | WRITTEN, -1, 1);
+        op_add(x, PY, "g", STLORA_F32, v->like_a ? c->rank : c->in, v->like_a ? c->in : c->rank, 0, SIDE | WRITTEN, -1,
+               1);
         break;
     case OP_NORM:
         op_make_norm(x);
@@ -412,9 +401,8 @@ static inline bool op_fences_stand(const op_instance *x)
             const bool inside = at >= before && at < before + b->bytes;
             if (inside && (int64_t)element % b->ld < b->cols) continue;
             if (b->block[at] == 0xff) continue;
-            print_message("%s: byte %lld from its start was written (%lld x %lld, ld %lld)\n",
-                          b->name, (long long)at - (long long)before, (long long)b->rows,
-                          (long long)b->cols, (long long)b->ld);
+            print_message("%s: byte %lld from its start was written (%lld x %lld, ld %lld)\n", b->name,
+                          (long long)at - (long long)before, (long long)b->rows, (long long)b->cols, (long long)b->ld);
             return false;
         }
     }

@@ -17,8 +17,7 @@ static inline void op_levels_open(op_levels *levels, int threads)
     for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
         stlora_error err = {0};
         assert_int_equal(setenv("STLORA_CPU_LEVEL", names[n], 1), 0);
-        const stlora_status status =
-            stlora_backend_create(&levels->table[levels->count], "cpu", threads, &err);
+        const stlora_status status = stlora_backend_create(&levels->table[levels->count], "cpu", threads, &err);
         if (status == STLORA_OK) {
             levels->count++;
         } else if (status != STLORA_E_USAGE || n == 0) { /* portable is everywhere */

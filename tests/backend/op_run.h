@@ -8,8 +8,7 @@
 
 #include "backend/op_instance.h"
 
-static inline void op_run_product(const stlora_backend *backend, op_instance *x, int64_t begin,
-                                  int64_t end)
+static inline void op_run_product(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end)
 {
     op_buffer *b = x->buffer;
     const op_case *c = &x->c;
@@ -60,8 +59,7 @@ static inline void op_run_product(const stlora_backend *backend, op_instance *x,
     }
 }
 
-static inline void op_run_norm(const stlora_backend *backend, op_instance *x, int64_t begin,
-                               int64_t end)
+static inline void op_run_norm(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end)
 {
     op_buffer *b = x->buffer;
     const op_case *c = &x->c;
@@ -92,15 +90,13 @@ static inline void op_run_norm(const stlora_backend *backend, op_instance *x, in
     }
 }
 
-static inline void op_run_attention(const stlora_backend *backend, op_instance *x, int64_t begin,
-                                    int64_t end)
+static inline void op_run_attention(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end)
 {
     op_buffer *b = x->buffer;
     const op_case *c = &x->c;
     const int64_t queries = op_queries(c), keys = op_keys(c);
     const stlora_segment *segments = c->segments + begin;
-    const stlora_cmat q = op_const(&b[AQ], 0, queries), k = op_const(&b[AK], 0, keys),
-                      v = op_const(&b[AV], 0, keys);
+    const stlora_cmat q = op_const(&b[AQ], 0, queries), k = op_const(&b[AK], 0, keys), v = op_const(&b[AV], 0, keys);
     if (c->backward) {
         const stlora_attention_grad_args args = {c->heads,
                                                  c->kv_heads,
@@ -135,8 +131,7 @@ static inline void op_run_attention(const stlora_backend *backend, op_instance *
     }
 }
 
-static inline void op_run_activation(const stlora_backend *backend, op_instance *x, int64_t begin,
-                                     int64_t end)
+static inline void op_run_activation(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end)
 {
     op_buffer *b = x->buffer;
     const op_case *c = &x->c;
@@ -156,8 +151,7 @@ static inline void op_run_activation(const stlora_backend *backend, op_instance 
     }
 }
 
-static inline void op_run_cross_entropy(const stlora_backend *backend, op_instance *x,
-                                        int64_t begin, int64_t end)
+static inline void op_run_cross_entropy(const stlora_backend *backend, op_instance *x, int64_t begin, int64_t end)
 {
     op_buffer *b = x->buffer;
     const op_case *c = &x->c;

@@ -27,9 +27,7 @@ static void compare_case(const op_case *c, void *context)
         op_run(all->levels.table[n], &got, 0, op_units(c));
         const bool fences = op_fences_stand(&got), close = op_compare(&got, &want, &before);
         const bool sums = c->op != OP_ADAMW || got.sum_squares == want.sum_squares;
-        if (!sums)
-            print_message("sum_squares is %.17g, should be %.17g\n", got.sum_squares,
-                          want.sum_squares);
+        if (!sums) print_message("sum_squares is %.17g, should be %.17g\n", got.sum_squares, want.sum_squares);
         if (!fences || !close || !sums) {
             char label[300];
             op_label(c, label, sizeof label);
@@ -54,15 +52,14 @@ static void compare_op(op_name op)
     op_each_face(&op_large, op, compare_case, &all);
     op_levels_close(&all.levels);
     stlora_backend_free(all.ref);
-    if (all.failures)
-        fail_msg("%s: %d of %d comparisons failed", op_names[op], all.failures, all.cases);
+    if (all.failures) fail_msg("%s: %d of %d comparisons failed", op_names[op], all.failures, all.cases);
 }
 
-#define COMPARE(name, op)                                                                          \
-    static void test_##name(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        compare_op(op);                                                                            \
+#define COMPARE(name, op)                                                                                              \
+    static void test_##name(void **state)                                                                              \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        compare_op(op);                                                                                                \
     }
 COMPARE(product, OP_PRODUCT)
 COMPARE(lowrank_project, OP_LOWRANK_PROJECT)

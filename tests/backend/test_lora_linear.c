@@ -59,8 +59,7 @@ static void linear_make(linear *l, const op_case *c)
 
 static void linear_free(linear *l)
 {
-    void *blocks[] = {l->x, l->w, l->bias, l->dy, l->y,  l->dx,
-                      l->a, l->b, l->h,    l->p,  l->da, l->db};
+    void *blocks[] = {l->x, l->w, l->bias, l->dy, l->y, l->dx, l->a, l->b, l->h, l->p, l->da, l->db};
     for (size_t n = 0; n < sizeof blocks / sizeof blocks[0]; n++)
         free(blocks[n]);
 }
@@ -104,8 +103,8 @@ static stlora_product_args product_of(const linear *l, bool backward)
 static void linear_forward(const stlora_backend *ref, linear *l)
 {
     const op_case *c = &l->c;
-    const stlora_lowrank_project_args project = {
-        c->tokens, c->in, c->rank, tokens_of(l->x, c->tokens, c->in), l->a, c->in, 1, l->h};
+    const stlora_lowrank_project_args project = {c->tokens, c->in, c->rank, tokens_of(l->x, c->tokens, c->in),
+                                                 l->a,      c->in, 1,       l->h};
     const stlora_product_args product = product_of(l, false);
     ref->lowrank_project(ref, &project);
     ref->product(ref, &product);
@@ -114,15 +113,11 @@ static void linear_forward(const stlora_backend *ref, linear *l)
 static void linear_backward(const stlora_backend *ref, linear *l)
 {
     const op_case *c = &l->c;
-    const stlora_cmat x = tokens_of(l->x, c->tokens, c->in),
-                      dy = tokens_of(l->dy, c->tokens, c->out);
-    const stlora_lowrank_project_args project = {c->tokens, c->out, c->rank, dy,
-                                                 l->b,      1,      c->rank, l->p};
+    const stlora_cmat x = tokens_of(l->x, c->tokens, c->in), dy = tokens_of(l->dy, c->tokens, c->out);
+    const stlora_lowrank_project_args project = {c->tokens, c->out, c->rank, dy, l->b, 1, c->rank, l->p};
     const stlora_product_args product = product_of(l, true);
-    const stlora_lowrank_grad_args da = {c->tokens, c->in, c->rank, l->p, x,
-                                         c->scale,  l->da, c->in,   1};
-    const stlora_lowrank_grad_args db = {c->tokens, c->out, c->rank, l->h,   dy,
-                                         c->scale,  l->db,  1,       c->rank};
+    const stlora_lowrank_grad_args da = {c->tokens, c->in, c->rank, l->p, x, c->scale, l->da, c->in, 1};
+    const stlora_lowrank_grad_args db = {c->tokens, c->out, c->rank, l->h, dy, c->scale, l->db, 1, c->rank};
     ref->lowrank_project(ref, &project);
     ref->product(ref, &product);
     ref->lowrank_grad(ref, &da);
@@ -170,13 +165,11 @@ static void check_linear(const op_case *c, void *context)
     for (size_t n = 0; n < 3; n++) {
         gradient_check check = {.tensor = tensors[n].name, .relative = 1e-5, .of_largest = 3e-6};
         const int64_t count = tensors[n].rows * tensors[n].cols;
-        for (int64_t e = 0; e < count && check.count < samples;
-             e += gradient_step(count, samples - 1)) {
+        for (int64_t e = 0; e < count && check.count < samples; e += gradient_step(count, samples - 1)) {
             const bool wide = tensors[n].wide;
-            const double numeric = difference(&ref, &l, wide ? tensors[n].wide + e : NULL,
-                                              wide ? NULL : tensors[n].narrow + e);
-            const double analytic =
-                wide ? tensors[n].wide_gradient[e] : (double)tensors[n].narrow_gradient[e];
+            const double numeric =
+                difference(&ref, &l, wide ? tensors[n].wide + e : NULL, wide ? NULL : tensors[n].narrow + e);
+            const double analytic = wide ? tensors[n].wide_gradient[e] : (double)tensors[n].narrow_gradient[e];
             gradient_add(&check, e / tensors[n].cols, e % tensors[n].cols, analytic, numeric);
         }
         char label[300];
@@ -198,13 +191,8 @@ static void test_gradients(void **state)
 static void test_first_step(void **state)
 {
     (void)state;
-    const op_case c = {.op = OP_PRODUCT,
-                       .tokens = 5,
-                       .in = 7,
-                       .out = 6,
-                       .rank = 4,
-                       .scale = 2,
-                       .variant = double_variants[0]};
+    const op_case c = {
+        .op = OP_PRODUCT, .tokens = 5, .in = 7, .out = 6, .rank = 4, .scale = 2, .variant = double_variants[0]};
     stlora_backend ref = {.name = "ref", .threads = 1};
     stlora_ref_fill(&ref);
     linear l;
@@ -225,7 +213,6 @@ static void test_first_step(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients),
-                                       cmocka_unit_test(test_first_step)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients), cmocka_unit_test(test_first_step)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

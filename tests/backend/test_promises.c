@@ -44,8 +44,8 @@ static bool same_bits(const op_instance *got, const op_instance *want)
         while (memcmp(g->data + e * size, w->data + e * size, size) == 0)
             e++;
         const int64_t i = (int64_t)e / g->ld, j = (int64_t)e % g->ld;
-        print_message("%s[%lld,%lld] is %.17g, should be %.17g\n", g->name, (long long)i,
-                      (long long)j, op_get(g, i, j), op_get(w, i, j));
+        print_message("%s[%lld,%lld] is %.17g, should be %.17g\n", g->name, (long long)i, (long long)j, op_get(g, i, j),
+                      op_get(w, i, j));
         return false;
     }
     const bool sums = memcmp(&got->loss, &want->loss, sizeof got->loss) == 0 &&
@@ -77,8 +77,7 @@ static void report(trial *all, const stlora_backend *table, const op_case *c, co
 
 enum { CPU = 1, REF = 2 };
 
-static void run_trial(const op_table *table, void (*visit)(const op_case *, void *), int which,
-                      int64_t largest)
+static void run_trial(const op_table *table, void (*visit)(const op_case *, void *), int which, int64_t largest)
 {
     trial all = {.largest = largest};
     tables_open(&all.one, 1);
@@ -131,8 +130,7 @@ static void try_bits(const op_case *c, void *context)
             op_copy(&parts, &made);
             run_in_parts(by_threads[ways[k].threads - 1]->all[n], &parts, first, then);
             char what[100];
-            (void)snprintf(what, sizeof what,
-                           "%d threads, first %lld, then by %lld, against 1 thread and all at once",
+            (void)snprintf(what, sizeof what, "%d threads, first %lld, then by %lld, against 1 thread and all at once",
                            ways[k].threads, (long long)first, (long long)then);
             if (!same_bits(&parts, &whole)) report(all, all->one.all[n], c, what);
             op_free(&parts);
@@ -179,8 +177,8 @@ static bool propagates(const op_instance *got, const op_instance *want, double p
             const int is = kind_of(op_get(g, i, j)), should = kind_of(op_get(w, i, j));
             const bool good = isnan(poison) ? is == should : (is == 0) == (should == 0);
             if (good) continue;
-            print_message("%s[%lld,%lld] is %g, should be %g\n", g->name, (long long)i,
-                          (long long)j, op_get(g, i, j), op_get(w, i, j));
+            print_message("%s[%lld,%lld] is %g, should be %g\n", g->name, (long long)i, (long long)j, op_get(g, i, j),
+                          op_get(w, i, j));
             return false;
         }
     }
@@ -251,8 +249,7 @@ static double squares_as_written(const float *x, int64_t count)
 static void test_order_of_squares(void **state)
 {
     (void)state;
-    static const int64_t counts[] = {0,  1,    2,     15,    16,    17,    31,
-                                     33, 1000, 65535, 65536, 65537, 200003};
+    static const int64_t counts[] = {0, 1, 2, 15, 16, 17, 31, 33, 1000, 65535, 65536, 65537, 200003};
     tables all;
     float *x = calloc(200003, sizeof *x);
     assert_non_null(x);
@@ -266,8 +263,8 @@ static void test_order_of_squares(void **state)
                 const double got = all.all[n]->sum_squares(all.all[n], x, counts[k]);
                 const double want = squares_as_written(x, counts[k]);
                 if (got != want) {
-                    fail_msg("%s: %lld squares sum to %.17g, should be %.17g", all.all[n]->name,
-                             (long long)counts[k], got, want);
+                    fail_msg("%s: %lld squares sum to %.17g, should be %.17g", all.all[n]->name, (long long)counts[k],
+                             got, want);
                 }
             }
             x[77] = NAN;
@@ -291,8 +288,7 @@ static void try_adamw_sums(const op_case *c, void *context)
         op_make(&x, c);
         op_run(table, &x, 0, c->tokens);
         const double sum = table->sum_squares(table, op_floats(&x.buffer[WP], 0), c->tokens);
-        if (sum != x.sum_squares)
-            report(all, table, c, "sum_squares of the new p against adamw's own");
+        if (sum != x.sum_squares) report(all, table, c, "sum_squares of the new p against adamw's own");
         op_free(&x);
     }
 }
@@ -340,8 +336,7 @@ static int64_t ulps_between(float a, float b)
     int32_t x, y;
     memcpy(&x, &a, sizeof x);
     memcpy(&y, &b, sizeof y);
-    const int64_t i = x < 0 ? INT64_C(-2147483648) - x : x,
-                  j = y < 0 ? INT64_C(-2147483648) - y : y;
+    const int64_t i = x < 0 ? INT64_C(-2147483648) - x : x, j = y < 0 ? INT64_C(-2147483648) - y : y;
     return i > j ? i - j : j - i;
 }
 
@@ -349,8 +344,7 @@ static int64_t ulps_between(float a, float b)
 static void test_adamw_fused(void **state)
 {
     (void)state;
-    const op_case c = {
-        .op = OP_ADAMW, .tokens = 8 * 896, .shrink = 0.995, .decay = 0.99995, .grad_scale = 0.25};
+    const op_case c = {.op = OP_ADAMW, .tokens = 8 * 896, .shrink = 0.995, .decay = 0.99995, .grad_scale = 0.25};
     tables all;
     tables_open(&all, 2);
     for (int n = 0; n < all.count; n++) {
@@ -380,8 +374,8 @@ static void test_adamw_fused(void **state)
         const float *p = op_floats(&x.buffer[WP], 0);
         for (int64_t i = 0; i < a.count; i++) {
             if (ulps_between(p[i], a.p[i]) <= 1) continue;
-            fail_msg("%s: p[%lld] is %.9g fused and %.9g pass by pass", all.all[n]->name,
-                     (long long)i, (double)p[i], (double)a.p[i]);
+            fail_msg("%s: p[%lld] is %.9g fused and %.9g pass by pass", all.all[n]->name, (long long)i, (double)p[i],
+                     (double)a.p[i]);
         }
         free(g);
         op_free(&x);

@@ -27,8 +27,7 @@ static gradient_op gradient_of(const op_case *c)
     case OP_NORM:
         return (gradient_op){NY, NDY, {{NX, NDX, true}}, 1, 64, 1e-6, 1e-6, 1e-6};
     case OP_ATTENTION:
-        return (gradient_op){AO,   ADOUT, {{AQ, ADQ, false}, {AK, ADK, false}, {AV, ADV, false}},
-                             3,    16,    1e-6,
+        return (gradient_op){AO,   ADOUT, {{AQ, ADQ, false}, {AK, ADK, false}, {AV, ADV, false}}, 3, 16, 1e-6,
                              1e-6, 1e-6};
     case OP_ACTIVATION:
         return (gradient_op){EY, EDY, {{EX, element, false}}, 1, 64, 1e-7, 0, 1e-9};
@@ -67,12 +66,11 @@ static void forward(const op_instance *x, op_instance *out)
 }
 
 /* The loss's difference between two forward results: sum dy (y1 - y0); cross_entropy's loss itself, times scale. */
-static double loss_difference(const op_instance *one, const op_instance *zero,
-                              const op_instance *dys, const gradient_op *op)
+static double loss_difference(const op_instance *one, const op_instance *zero, const op_instance *dys,
+                              const gradient_op *op)
 {
     if (op->output < 0) return one->c.scale * (one->loss - zero->loss);
-    const op_buffer *y1 = &one->buffer[op->output], *y0 = &zero->buffer[op->output],
-                    *dy = &dys->buffer[op->dy];
+    const op_buffer *y1 = &one->buffer[op->output], *y0 = &zero->buffer[op->output], *dy = &dys->buffer[op->dy];
     double sum = 0;
     for (int64_t i = 0; i < y1->rows; i++) {
         for (int64_t j = 0; j < y1->cols; j++)
@@ -96,10 +94,8 @@ static void check_case(const op_case *backward_case, void *context)
     for (int n = 0; n < op.pair_count; n++) {
         const gradient_pair *pair = &op.pairs[n];
         op_buffer *input = &x.buffer[pair->input];
-        gradient_check check = {.tensor = input->name,
-                                .relative = op.relative,
-                                .of_largest = op.of_largest,
-                                .absolute = op.absolute};
+        gradient_check check = {
+            .tensor = input->name, .relative = op.relative, .of_largest = op.of_largest, .absolute = op.absolute};
         const int64_t count = input->rows * input->cols;
         for (int64_t e = 0; e < count; e += gradient_step(count, op.samples - 1)) {
             if (check.count == op.samples) break;
@@ -111,8 +107,7 @@ static void check_case(const op_case *backward_case, void *context)
             op_put(input, i, j, held - step);
             forward(&x, &down);
             op_put(input, i, j, held);
-            const double numeric =
-                loss_difference(&up, &down, &before, &op) / ((held + step) - (held - step));
+            const double numeric = loss_difference(&up, &down, &before, &op) / ((held + step) - (held - step));
             double analytic = op_get(&after.buffer[pair->gradient], i, j);
             if (pair->adds) analytic -= op_get(&before.buffer[pair->gradient], i, j);
             gradient_add(&check, i, j, analytic, numeric);
@@ -174,9 +169,8 @@ static void test_cross_entropy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm),       cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_activation), cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_dropout),    cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_norm), cmocka_unit_test(test_attention), cmocka_unit_test(test_activation),
+        cmocka_unit_test(test_rope), cmocka_unit_test(test_dropout),   cmocka_unit_test(test_cross_entropy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,12 +148,7 @@ static void test_rope(void **state)
     for (int i = 0; i < 4; i++)
         assert_near(x[i], turned[i], 0);
 
-    const op_case c = {.op = OP_ROPE,
-                       .tokens = 9,
-                       .heads = 3,
-                       .head_dim = 16,
-                       .pad = 2,
-                       .variant = double_variants[0]};
+    const op_case c = {.op = OP_ROPE, .tokens = 9, .heads = 3, .head_dim = 16, .pad = 2, .variant = double_variants[0]};
     op_instance before, after;
     op_make(&before, &c);
     op_copy(&after, &before);
@@ -161,8 +156,7 @@ static void test_rope(void **state)
     after.c.backward = true;
     op_run(&ref, &after, 0, c.tokens);
     for (int64_t n = 0; n < 9 * 48; n++) {
-        assert_near(op_get(&after.buffer[EX], n / 48, n % 48),
-                    op_get(&before.buffer[EX], n / 48, n % 48), 1e-7);
+        assert_near(op_get(&after.buffer[EX], n / 48, n % 48), op_get(&before.buffer[EX], n / 48, n % 48), 1e-7);
     }
     op_free(&before);
     op_free(&after);
@@ -185,16 +179,13 @@ static void check_dense(const op_case *c, void *context)
                 bool seen = false;
                 for (int64_t n = 0; n < c->segment_count; n++) {
                     const stlora_segment *s = &c->segments[n];
-                    const bool mine = t >= s->q0 && t < s->q0 + s->q_count && u >= s->k0 &&
-                                      u < s->k0 + s->k_count;
+                    const bool mine = t >= s->q0 && t < s->q0 + s->q_count && u >= s->k0 && u < s->k0 + s->k_count;
                     /* counted from the ends: the last query sees the last key */
-                    if (mine && s->k0 + s->k_count - 1 - u >= s->q0 + s->q_count - 1 - t)
-                        seen = true;
+                    if (mine && s->k0 + s->k_count - 1 - u >= s->q0 + s->q_count - 1 - t) seen = true;
                 }
                 double s = 0;
                 for (int64_t d = 0; d < c->head_dim; d++) {
-                    s += op_get(&x.buffer[AQ], t, h * c->head_dim + d) *
-                         op_get(&x.buffer[AK], u, kv * c->head_dim + d);
+                    s += op_get(&x.buffer[AQ], t, h * c->head_dim + d) * op_get(&x.buffer[AK], u, kv * c->head_dim + d);
                 }
                 scores[u] = seen ? exp(c->scale * s) : 0;
                 sum += scores[u];
@@ -227,10 +218,8 @@ static void test_activations(void **state)
     const double glu_want[] = {2.19317573589, -0.119202922022};
     const double gelu_want[] = {0.841191990608, -0.158808009392, 0.345714009737, 0};
     double y[4];
-    const stlora_activation_args a = {STLORA_ACT_SILU_GLU, 1, 2, matrix(glu, 1, 4),
-                                      result(y, 1, 2)};
-    const stlora_activation_args b = {STLORA_ACT_GELU_TANH, 1, 4, matrix(gelu, 1, 4),
-                                      result(y, 1, 4)};
+    const stlora_activation_args a = {STLORA_ACT_SILU_GLU, 1, 2, matrix(glu, 1, 4), result(y, 1, 2)};
+    const stlora_activation_args b = {STLORA_ACT_GELU_TANH, 1, 4, matrix(gelu, 1, 4), result(y, 1, 4)};
     ref.activation(&ref, &a);
     for (int i = 0; i < 2; i++)
         assert_near(y[i], glu_want[i], 1e-11);
@@ -310,8 +299,7 @@ static void test_dropout(void **state)
     const struct {
         uint64_t seed, stream;
     } others[] = {{43, 7}, {42, 8}, {7, 42}};
-    for (int n = 0; n < 3;
-         n++) { /* another seed or stream: another mask, equal in about 0.625 of the places */
+    for (int n = 0; n < 3; n++) { /* another seed or stream: another mask, equal in about 0.625 of the places */
         a.y = result(z, T, W);
         a.seed = others[n].seed;
         a.stream = others[n].stream;
@@ -328,13 +316,12 @@ static void test_adamw_examples(void **state)
 {
     (void)state;
     const stlora_backend ref = ref_table();
-    static const double want[2][3][4] = {
-        {{1.5, 2, -.099999999, .0999999995},
-         {.675586318695, 1.0744136813, -.199999998, .199999999},
-         {.251946904822, .623053095178, -.299999997, .2999999985}},
-        {{1.485, 1.98, -.099999999, .0999999995},
-         {.660661318695, 1.0545136813, -.19899999801, .198999999005},
-         {.241181098229, .607830526771, -.29700999703, .297009998515}}};
+    static const double want[2][3][4] = {{{1.5, 2, -.099999999, .0999999995},
+                                          {.675586318695, 1.0744136813, -.199999998, .199999999},
+                                          {.251946904822, .623053095178, -.299999997, .2999999985}},
+                                         {{1.485, 1.98, -.099999999, .0999999995},
+                                          {.660661318695, 1.0545136813, -.19899999801, .198999999005},
+                                          {.241181098229, .607830526771, -.29700999703, .297009998515}}};
     for (int decay = 0; decay < 2; decay++) {
         float a[] = {3, 4}, b[] = {0, 0}, ma[2] = {0}, va[2] = {0}, mb[2] = {0}, vb[2] = {0};
         for (int t = 1; t <= 3; t++) {
@@ -404,8 +391,7 @@ static void test_embed(void **state)
     const double table[] = {1, 2, 3, 4, 5, 6}, places[] = {10, 20, 30, 40};
     const int32_t ids[] = {1, 0, 2}, positions[] = {0, 1, 1};
     double x[6];
-    stlora_embed_args args = {3,          2,      ids,        positions,      table,
-                              STLORA_F64, places, STLORA_F64, result(x, 3, 2)};
+    stlora_embed_args args = {3, 2, ids, positions, table, STLORA_F64, places, STLORA_F64, result(x, 3, 2)};
     const double want[] = {13, 24, 31, 42, 35, 46}, without[] = {3, 4, 1, 2, 5, 6};
     ref.embed(&ref, &args);
     for (int i = 0; i < 6; i++)

@@ -18,8 +18,8 @@
 enum { BLOCK = 128 };
 
 /* sum_d a[row, column + d] b[other, other_column + d] */
-static double dot(stlora_cmat a, int64_t row, int64_t column, stlora_cmat b, int64_t other,
-                  int64_t other_column, int64_t head_dim)
+static double dot(stlora_cmat a, int64_t row, int64_t column, stlora_cmat b, int64_t other, int64_t other_column,
+                  int64_t head_dim)
 {
     double sum = 0;
     for (int64_t d = 0; d < head_dim; d++) {
@@ -88,8 +88,7 @@ void stlora_ref_attention(const stlora_backend *backend, const stlora_attention_
 }
 
 /* p[t,u] and ds[t,u] of head h, from what the forward pass left. */
-static void score_grad(const stlora_attention_grad_args *a, int64_t t, int64_t u, int64_t h,
-                       double *p, double *ds)
+static void score_grad(const stlora_attention_grad_args *a, int64_t t, int64_t u, int64_t h, double *p, double *ds)
 {
     const int64_t dim = a->head_dim, q_col = h * dim, k_col = h / (a->heads / a->kv_heads) * dim;
     const double s = a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim);
@@ -98,8 +97,7 @@ static void score_grad(const stlora_attention_grad_args *a, int64_t t, int64_t u
     *ds = *p * (dp - (double)a->delta[t * a->heads + h]);
 }
 
-static void grad_of_query(const stlora_attention_grad_args *a, const stlora_segment *seg, int64_t t,
-                          int64_t h)
+static void grad_of_query(const stlora_attention_grad_args *a, const stlora_segment *seg, int64_t t, int64_t h)
 {
     const int64_t dim = a->head_dim, q_col = h * dim, k_col = h / (a->heads / a->kv_heads) * dim;
     a->delta[t * a->heads + h] = (float)dot(a->dout, t, q_col, a->o, t, q_col, dim);
@@ -119,8 +117,7 @@ static void grad_of_query(const stlora_attention_grad_args *a, const stlora_segm
     }
 }
 
-static void grad_of_key(const stlora_attention_grad_args *a, const stlora_segment *seg, int64_t u,
-                        int64_t g)
+static void grad_of_key(const stlora_attention_grad_args *a, const stlora_segment *seg, int64_t u, int64_t g)
 {
     const int64_t dim = a->head_dim, k_col = g * dim, group = a->heads / a->kv_heads;
     for (int64_t d0 = 0; d0 < dim; d0 += BLOCK) {

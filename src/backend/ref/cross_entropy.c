@@ -21,8 +21,7 @@ void stlora_ref_cross_entropy(const stlora_backend *backend, const stlora_cross_
         double largest = stlora_ref_get(a->logits, i, 0), sum = 0;
         for (int64_t v = 1; v < a->vocab; v++) {
             const double logit = stlora_ref_get(a->logits, i, v);
-            if (logit > largest)
-                largest = logit; /* a NaN is passed by here and comes back in the sum */
+            if (logit > largest) largest = logit; /* a NaN is passed by here and comes back in the sum */
         }
         for (int64_t v = 0; v < a->vocab; v++)
             sum += exp(stlora_ref_get(a->logits, i, v) - largest);

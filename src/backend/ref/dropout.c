@@ -20,8 +20,7 @@ void stlora_ref_dropout(const stlora_backend *backend, const stlora_dropout_args
     const uint64_t seed = a->seed ^ (a->stream * UINT64_C(0x9E3779B97F4A7C15));
     for (int64_t t = 0; t < a->tokens; t++) {
         for (int64_t i = 0; i < a->width; i++) {
-            const double uniform =
-                stlora_rng_uniform(seed, STLORA_RNG_DROPOUT, a->token_keys[t], (uint64_t)i);
+            const double uniform = stlora_rng_uniform(seed, STLORA_RNG_DROPOUT, a->token_keys[t], (uint64_t)i);
             const double value = uniform >= a->p ? stlora_ref_get(a->x, t, i) / (1 - a->p) : 0;
             const double held = a->accumulate ? stlora_ref_held(a->y, t, i) : 0;
             stlora_ref_put(a->y, t, i, held + value);

@@ -15,8 +15,7 @@ void stlora_ref_embed(const stlora_backend *backend, const stlora_embed_args *a)
         for (int64_t c = 0; c < a->width; c++) {
             double x = stlora_load(a->table, a->table_dtype, a->ids[t] * a->width + c);
             if (a->position_table) {
-                x += stlora_load(a->position_table, a->position_dtype,
-                                 a->positions[t] * a->width + c);
+                x += stlora_load(a->position_table, a->position_dtype, a->positions[t] * a->width + c);
             }
             stlora_ref_put(a->x, t, c, x);
         }

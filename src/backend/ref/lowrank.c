@@ -13,8 +13,7 @@ void stlora_ref_lowrank_project(const stlora_backend *backend, const stlora_lowr
         for (int64_t q = 0; q < a->rank; q++) {
             double sum = 0;
             for (int64_t i = 0; i < a->width; i++) {
-                sum += stlora_ref_get(a->x, t, i) *
-                       (double)a->u[q * a->u_rank_stride + i * a->u_width_stride];
+                sum += stlora_ref_get(a->x, t, i) * (double)a->u[q * a->u_rank_stride + i * a->u_width_stride];
             }
             a->h[t * a->rank + q] = (float)sum;
         }

@@ -32,8 +32,7 @@ void stlora_ref_norm(const stlora_backend *backend, const stlora_norm_args *a)
         const double rstd = 1 / sqrt(var + a->eps);
 
         for (int64_t c = 0; c < a->width; c++) {
-            double y =
-                (stlora_ref_get(a->x, t, c) - mean) * rstd * stlora_load(a->w, a->w_dtype, c);
+            double y = (stlora_ref_get(a->x, t, c) - mean) * rstd * stlora_load(a->w, a->w_dtype, c);
             if (a->b) y += stlora_load(a->b, a->w_dtype, c);
             stlora_ref_put(a->y, t, c, y);
         }

@@ -20,12 +20,10 @@ void stlora_ref_product(const stlora_backend *backend, const stlora_product_args
         for (int64_t o = 0; o < a->out; o++) {
             double frozen = 0, lowrank = 0;
             for (int64_t i = 0; a->w && i < a->in; i++) {
-                frozen += stlora_ref_get(a->x, t, i) *
-                          stlora_load(a->w, a->w_dtype, o * out_stride + i * in_stride);
+                frozen += stlora_ref_get(a->x, t, i) * stlora_load(a->w, a->w_dtype, o * out_stride + i * in_stride);
             }
             for (int64_t q = 0; q < a->rank; q++) {
-                lowrank += (double)a->h[t * a->rank + q] *
-                           (double)a->u[q * a->u_rank_stride + o * a->u_out_stride];
+                lowrank += (double)a->h[t * a->rank + q] * (double)a->u[q * a->u_rank_stride + o * a->u_out_stride];
             }
             double y = a->accumulate ? stlora_ref_held(a->y, t, o) : 0;
             y += frozen;
