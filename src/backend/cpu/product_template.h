@@ -166,6 +166,17 @@ static lookahead product_lookahead(const product_plan *p, int64_t index, const p
     return l;
 }
 
+/* The rows of x that follow at `token`: pages apart, so that the processor sees them coming too late by itself. */
+static lookahead product_lookahead_x(const product_plan *p, const reduction *r, int64_t token, int64_t end)
+{
+    const stlora_product_args *a = p->args;
+    const int64_t size = a->x.dtype == STLORA_F32 ? 4 : 2, rows = least(TILE_MR, end - token);
+    if (rows <= 0 || r->steps == 0) return (lookahead){0};
+    const int64_t per_row = AHEAD_STEPS * (p->pairs ? 2 : 1) * size / CACHE_LINE;
+    return (lookahead){at_element(a->x.data, a->x.dtype, token * a->x.ld + r->k0), 0, r->steps * size,
+                       a->x.ld * size, rows, (int)(rows * (per_row > 0 ? per_row : 1))};
+}
+
 /* All tokens of a task over one packed block of the reduction. */
 static void product_sweep(const product_plan *p, const product_task *task, const reduction *r, int64_t b,
                           lookahead *ahead, product_scratch *s)
@@ -191,10 +202,12 @@ static void product_sweep(const product_plan *p, const product_task *task, const
             t.x = s->x;
             t.ldx = K_BLOCK;
         }
+        lookahead ahead_x = product_lookahead_x(p, r, token + mr, task->t1);
         if (r->extra) t.h = a->h + token * a->rank + r->q0;
         for (int64_t i = 0; i < task->panels; i++) {
             const int64_t o = column0 + i * PANEL;
             t.cols = (int)least(PANEL, a->out - o);
+            t.ahead_x = i == 0 ? &ahead_x : NULL;
             const int nv = vectors_of(t.cols);
             t.panel = s->panels + i * PANEL * K_BLOCK;
             t.extra = s->extra + i * PANEL * FUSED_RANK;

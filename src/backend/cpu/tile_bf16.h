@@ -41,6 +41,7 @@ ALWAYS_INLINE void tile_bf16(const int mr, const int nv, const tile *t)
     while (k + 2 <= t->steps) {
         const int64_t end = least(t->steps - 1, k + 2 * AHEAD_STEPS);
         if (t->ahead) lookahead_fetch(t->ahead);
+        if (t->ahead_x) lookahead_fetch(t->ahead_x);
         for (; k < end; k += 2) {
             UNROLL for (int i = 0; i < mr; i++) x[i] = pair_at(row[i] + k);
             pair_step(mr, nv, acc, x, panel);
@@ -51,7 +52,7 @@ ALWAYS_INLINE void tile_bf16(const int mr, const int nv, const tile *t)
         UNROLL for (int i = 0; i < mr; i++) x[i] = row[i][k];
         pair_step(mr, nv, acc, x, panel);
     }
-    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL);
+    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL, NULL);
     tile_finish(mr, nv, acc, t);
 }
 

@@ -77,7 +77,8 @@ typedef struct tile {
     int64_t ldy;
     const float *bias; /* (nv*VL) or NULL */
     int cols;          /* (nv-1)*VL < cols <= nv*VL */
-    lookahead *ahead;  /* or NULL */
+    lookahead *ahead;   /* of the panel that follows; or NULL */
+    lookahead *ahead_x; /* of the rows of x that follow; or NULL */
 } tile;
 
 /* Vectors of VL from arrays of a dtype that is known only now. */
@@ -135,13 +136,14 @@ static inline void *at_element_mut(void *p, stlora_dtype dtype, int64_t i)
 
 /* acc[i][j] += x[i, k] panel[k, j] for all steps. */
 ALWAYS_INLINE void tile_floats(const int mr, const int nv, vf acc[TILE_MR][TILE_NV], const float *x,
-                               int64_t ldx, const float *panel, int64_t steps, lookahead *ahead)
+                               int64_t ldx, const float *panel, int64_t steps, lookahead *ahead, lookahead *ahead_x)
 {
     const float *row[TILE_MR];
     UNROLL for (int i = 0; i < mr; i++) row[i] = x + i * ldx;
     for (int64_t k = 0; k < steps;) {
         const int64_t end = least(steps, k + AHEAD_STEPS);
         if (ahead) lookahead_fetch(ahead);
+        if (ahead_x) lookahead_fetch(ahead_x);
         for (; k < end; k++) {
             vf w[TILE_NV];
             UNROLL for (int j = 0; j < nv; j++) w[j] = vf_load(panel + j * VL);
@@ -197,8 +199,8 @@ ALWAYS_INLINE void tile_f32(const int mr, const int nv, const tile *t)
     vf acc[TILE_MR][TILE_NV];
     UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++) acc[i][j] = vf_zero();
     tile_expect(mr, nv, t);
-    if (t->steps) tile_floats(mr, nv, acc, t->x, t->ldx, t->panel, t->steps, t->ahead);
-    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL);
+    if (t->steps) tile_floats(mr, nv, acc, t->x, t->ldx, t->panel, t->steps, t->ahead, t->ahead_x);
+    if (t->extra_steps) tile_floats(mr, nv, acc, t->h, t->ldh, t->extra, t->extra_steps, NULL, NULL);
     tile_finish(mr, nv, acc, t);
 }
 
