@@ -1,5 +1,5 @@
-/* test_lora.c: adapters made, saved and loaded: the init of A, scales and ranks, the bits of a round trip, and every file that does
- * not fit its model. */
+/* test_lora.c: adapters made, saved and loaded: the init of A, scales and ranks, the bits of a round trip, and every
+ * file that does not fit its model. */
 #include <dirent.h>
 #include <math.h>
 
@@ -64,10 +64,12 @@ static void test_layout(void **state)
         else
             assert_null(lora->of[id]);
     }
-    for (size_t k = 0; k < lora->elements; k++) assert_true(!(lora->grads[k] < 0 || lora->grads[k] > 0));
+    for (size_t k = 0; k < lora->elements; k++)
+        assert_true(!(lora->grads[k] < 0 || lora->grads[k] > 0));
     stlora_lora_free(lora);
     char targets[] = "all-linear";
-    assert_ok(stlora_lora_create(&lora, model, &(stlora_peft_config){.r = 2, .lora_alpha = 2, .target_regex = targets}, 1, false, &err));
+    assert_ok(stlora_lora_create(&lora, model, &(stlora_peft_config){.r = 2, .lora_alpha = 2, .target_regex = targets},
+                                 1, false, &err));
     assert_null(lora->grads);
     assert_null(lora->maps[0].ga);
     assert_null(lora->maps[0].gb);
@@ -75,7 +77,9 @@ static void test_layout(void **state)
     stlora_lora_free(lora);
     stlora_lora *untouched = NULL;
     char wrong[] = "c_attn";
-    tiny_refused(stlora_lora_create(&untouched, model, &(stlora_peft_config){.r = 2, .target_regex = wrong}, 1, false, &err), &err, STLORA_E_USAGE, "c_attn");
+    tiny_refused(
+        stlora_lora_create(&untouched, model, &(stlora_peft_config){.r = 2, .target_regex = wrong}, 1, false, &err),
+        &err, STLORA_E_USAGE, "c_attn");
     assert_null(untouched);
     stlora_lora_free(NULL);
     stlora_transformer_close(model);
@@ -101,8 +105,10 @@ static void test_init(void **state)
         /* count >= 512: the mean's deviation is below 0.0256, that of the mean square below 0.0132; four of them. */
         if (!(low >= -1 - 1e-6 && low < -0.95 && high <= 1 + 1e-6 && high > 0.95 && fabs(sum / (double)count) < 0.103 &&
               fabs(squares / (double)count - 1.0 / 3) < 0.053))
-            fail_msg("%s: from %g to %g, mean %g, mean square %g", map->linear->name, low, high, sum / (double)count, squares / (double)count);
-        for (int64_t k = 0; k < map->r * map->linear->m; k++) assert_true(!(map->b[k] < 0 || map->b[k] > 0));
+            fail_msg("%s: from %g to %g, mean %g, mean square %g", map->linear->name, low, high, sum / (double)count,
+                     squares / (double)count);
+        for (int64_t k = 0; k < map->r * map->linear->m; k++)
+            assert_true(!(map->b[k] < 0 || map->b[k] > 0));
         double u = stlora_rng_uniform(42, STLORA_RNG_INIT_A, map->linear->id, 17);
         assert_true(fabs((double)map->a[17] - (2 * u - 1) * bound) < 1e-8);
         if (i) assert_memory_not_equal(map->a, map[-1].a, 16 * sizeof(float)); /* no two maps share numbers */
@@ -115,11 +121,13 @@ static void test_seed_and_targets(void **state)
 {
     (void)state;
     stlora_transformer *model = llama();
-    stlora_lora *all = create(model, "all-linear", 4, 42), *again = create(model, "all-linear", 4, 42), *other = create(model, "all-linear", 4, 43);
+    stlora_lora *all = create(model, "all-linear", 4, 42), *again = create(model, "all-linear", 4, 42),
+                *other = create(model, "all-linear", 4, 43);
     stlora_lora *few = create(model, "v_proj,lm_head,down_proj", 4, 42);
     assert_memory_equal(all->values, again->values, all->elements * sizeof(float));
     assert_int_equal(few->count, 5);
-    for (size_t i = 0; i < all->count; i++) assert_memory_not_equal(all->maps[i].a, other->maps[i].a, sizeof_a(&all->maps[i]));
+    for (size_t i = 0; i < all->count; i++)
+        assert_memory_not_equal(all->maps[i].a, other->maps[i].a, sizeof_a(&all->maps[i]));
     for (size_t i = 0; i + 1 < few->count; i++) /* the same A, whatever else is adapted */
         assert_memory_equal(few->maps[i].a, all->of[few->maps[i].linear->id]->a, sizeof_a(&few->maps[i]));
     stlora_lora_free(all);
@@ -135,10 +143,16 @@ static void test_scales_and_patterns(void **state)
     stlora_error err = {0};
     stlora_transformer *model = llama();
     char targets[] = "all-linear";
-    stlora_pattern_entry ranks[] = {{(char[]){"1.self_attn.q_proj"}, 2}, {(char[]){"q_proj"}, 16}, {(char[]){"mlp\\..*"}, 5}};
+    stlora_pattern_entry ranks[] = {
+        {(char[]){"1.self_attn.q_proj"}, 2}, {(char[]){"q_proj"}, 16}, {(char[]){"mlp\\..*"}, 5}};
     stlora_pattern_entry alphas[] = {{(char[]){"down_proj"}, 3}};
-    stlora_peft_config config = {.r = 8, .lora_alpha = 12, .target_regex = targets, .rank_pattern = ranks, .rank_pattern_count = 3,
-                                 .alpha_pattern = alphas, .alpha_pattern_count = 1};
+    stlora_peft_config config = {.r = 8,
+                                 .lora_alpha = 12,
+                                 .target_regex = targets,
+                                 .rank_pattern = ranks,
+                                 .rank_pattern_count = 3,
+                                 .alpha_pattern = alphas,
+                                 .alpha_pattern_count = 1};
     for (int rslora = 0; rslora < 2; rslora++) {
         stlora_lora *lora;
         config.use_rslora = rslora;
@@ -161,7 +175,8 @@ static int files_in(const char *dir)
     DIR *open_dir = opendir(dir);
     assert_non_null(open_dir);
     int count = -2;
-    while (readdir(open_dir)) count++;
+    while (readdir(open_dir))
+        count++;
     (void)closedir(open_dir);
     return count;
 }
@@ -196,7 +211,8 @@ static void check_targets(const char *dir, const char *wanted)
     json_decref(config);
 }
 
-/* Saved, loaded and saved again: the same bits; all-linear is written as the names it stood for, which mean the same maps. */
+/* Saved, loaded and saved again: the same bits; all-linear is written as the names it stood for, which mean the same
+ * maps. */
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -204,8 +220,10 @@ static void test_round_trip(void **state)
     static const struct {
         const char *family, *targets, *list;
     } cases[] = {
-        {"llama", "all-linear", "[\"down_proj\",\"gate_proj\",\"k_proj\",\"o_proj\",\"q_proj\",\"up_proj\",\"v_proj\"]"},
-        {"qwen2", "ALL-linear", "[\"down_proj\",\"gate_proj\",\"k_proj\",\"o_proj\",\"q_proj\",\"up_proj\",\"v_proj\"]"},
+        {"llama", "all-linear",
+         "[\"down_proj\",\"gate_proj\",\"k_proj\",\"o_proj\",\"q_proj\",\"up_proj\",\"v_proj\"]"},
+        {"qwen2", "ALL-linear",
+         "[\"down_proj\",\"gate_proj\",\"k_proj\",\"o_proj\",\"q_proj\",\"up_proj\",\"v_proj\"]"},
         {"gpt2", "all-linear", "[\"c_attn\",\"c_fc\",\"c_proj\"]"},
         {"gpt2", "mlp.c_proj,c_attn", "[\"c_attn\",\"mlp.c_proj\"]"},
         {"llama", "lm_head,q_proj", "[\"lm_head\",\"q_proj\"]"},
@@ -225,7 +243,8 @@ static void test_round_trip(void **state)
         assert_ok(stlora_lora_load(&loaded, model, dir, false, &err));
         same_adapter(lora, loaded);
         assert_null(loaded->grads);
-        assert_true(near(loaded->config.lora_dropout, 0.25) && loaded->config.r == 3 && near(loaded->config.lora_alpha, 6));
+        assert_true(near(loaded->config.lora_dropout, 0.25) && loaded->config.r == 3 &&
+                    near(loaded->config.lora_alpha, 6));
         assert_int_equal(loaded->config.fan_in_fan_out, strcmp(cases[i].family, "gpt2") == 0);
         /* The values alone, into an adapter of the same shapes. */
         copy = tiny_lora(model, cases[i].targets, 3, 0, true);
@@ -245,9 +264,17 @@ static void test_patterns_round_trip(void **state)
     stlora_error err = {0};
     stlora_transformer *model = llama();
     char targets[] = "all-linear", base[] = "some/model";
-    stlora_pattern_entry ranks[] = {{(char[]){"0.self_attn.q_proj"}, 2}, {(char[]){"q_proj"}, 5}}, alphas[] = {{(char[]){"up_proj"}, 7}};
-    stlora_peft_config config = {.r = 4, .lora_alpha = 6, .use_rslora = true, .target_regex = targets, .rank_pattern = ranks, .rank_pattern_count = 2,
-                                 .alpha_pattern = alphas, .alpha_pattern_count = 1, .base_model = base};
+    stlora_pattern_entry ranks[] = {{(char[]){"0.self_attn.q_proj"}, 2}, {(char[]){"q_proj"}, 5}},
+                         alphas[] = {{(char[]){"up_proj"}, 7}};
+    stlora_peft_config config = {.r = 4,
+                                 .lora_alpha = 6,
+                                 .use_rslora = true,
+                                 .target_regex = targets,
+                                 .rank_pattern = ranks,
+                                 .rank_pattern_count = 2,
+                                 .alpha_pattern = alphas,
+                                 .alpha_pattern_count = 1,
+                                 .base_model = base};
     stlora_lora *lora, *loaded;
     assert_ok(stlora_lora_create(&lora, model, &config, 1, true, &err));
     tiny_fill(lora);
@@ -277,7 +304,8 @@ static void test_nonfinite_is_not_saved(void **state)
         const char *dir = folder(name);
         float kept = *places[i];
         *places[i] = values[i % 3];
-        tiny_refused(stlora_lora_save(lora, dir, &err), &err, STLORA_E_NONFINITE, i ? "model.layers.1.self_attn.v_proj" : "model.layers.0.self_attn.q_proj");
+        tiny_refused(stlora_lora_save(lora, dir, &err), &err, STLORA_E_NONFINITE,
+                     i ? "model.layers.1.self_attn.v_proj" : "model.layers.0.self_attn.q_proj");
         assert_int_equal(files_in(dir), 0);
         *places[i] = kept;
         assert_ok(stlora_lora_save(lora, dir, &err));
@@ -292,11 +320,11 @@ static const char a_name[] = "base_model.model.model.layers.1.self_attn.v_proj.l
 static const char b_name[] = "base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight";
 
 typedef struct bend {
-    stlora_dtype dtype;                     /* of all tensors */
-    const char *name;                       /* the tensor that is bent: */
+    stlora_dtype dtype;                      /* of all tensors */
+    const char *name;                        /* the tensor that is bent: */
     bool drop, flatten, integers, transpose; /* left out; one dimension; I32; [cols, rows] */
-    double value;                           /* its element 7, where not 0 */
-    const char *extra;                      /* a tensor more */
+    double value;                            /* its element 7, where not 0 */
+    const char *extra;                       /* a tensor more */
 } bend;
 
 /* The adapter in `from` again in `to`, bent. */
@@ -318,7 +346,8 @@ static void rewrite(const char *from, const char *to, const bend *how)
         if (bent && how->drop) continue;
         assert_ok(stlora_alloc(&data, (size_t)elements, 8, "tensor", &err));
         stlora_convert(data, how->dtype, view.data, STLORA_F32, elements);
-        if (bent && (how->value < 0 || how->value > 0 || isnan(how->value))) stlora_store(data, how->dtype, 7, how->value);
+        if (bent && (how->value < 0 || how->value > 0 || isnan(how->value)))
+            stlora_store(data, how->dtype, 7, how->value);
         view.data = data;
         view.dtype = bent && how->integers ? STLORA_I32 : how->dtype;
         if (bent && how->flatten) {
@@ -404,7 +433,8 @@ static void refused(const written *w, const bend *how, const char *tensor, const
     stlora_lora *loaded = NULL;
     rewrite(w->dir, w->other, how);
     tiny_refused(stlora_lora_load(&loaded, w->model, w->other, false, &err), &err, STLORA_E_FORMAT, words);
-    if (!strstr(err.text, tensor) || !strstr(err.text, w->other)) fail_msg("wanted %s and %s in: %s", tensor, w->other, err.text);
+    if (!strstr(err.text, tensor) || !strstr(err.text, w->other))
+        fail_msg("wanted %s and %s in: %s", tensor, w->other, err.text);
     assert_null(loaded);
 }
 
@@ -414,18 +444,24 @@ static void test_files_that_do_not_fit(void **state)
     written w = write_adapter();
     refused(&w, &(bend){.name = a_name, .drop = true}, a_name, "is missing");
     refused(&w, &(bend){.name = b_name, .drop = true}, b_name, "is missing");
-    refused(&w, &(bend){.name = a_name, .transpose = true}, a_name, "must have shape [3, 16] for this model and rank, found [16, 3]");
-    refused(&w, &(bend){.name = b_name, .transpose = true}, b_name, "must have shape [8, 3] for this model and rank, found [3, 8]");
-    refused(&w, &(bend){.name = b_name, .flatten = true}, b_name, "must have shape [8, 3] for this model and rank, found [24; dimensions: 1]");
+    refused(&w, &(bend){.name = a_name, .transpose = true}, a_name,
+            "must have shape [3, 16] for this model and rank, found [16, 3]");
+    refused(&w, &(bend){.name = b_name, .transpose = true}, b_name,
+            "must have shape [8, 3] for this model and rank, found [3, 8]");
+    refused(&w, &(bend){.name = b_name, .flatten = true}, b_name,
+            "must have shape [8, 3] for this model and rank, found [24; dimensions: 1]");
     refused(&w, &(bend){.name = b_name, .integers = true}, b_name, "has dtype I32; wanted a float type");
     refused(&w, &(bend){.name = a_name, .value = NAN}, a_name, "element 7 is not finite");
     refused(&w, &(bend){.name = b_name, .value = -INFINITY}, b_name, "element 7 is not finite");
     refused(&w, &(bend){.dtype = STLORA_BF16, .name = b_name, .value = INFINITY}, b_name, "element 7 is not finite");
-    refused(&w, &(bend){.dtype = STLORA_F64, .name = b_name, .value = 1e300}, b_name, "element 7 is not finite"); /* too large for F32 */
-    static const char *const extras[] = {"base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight", /* a map that is not targeted */
-                                         "model.layers.1.self_attn.v_proj.lora_A.weight",                  /* a foreign prefix */
-                                         "base_model.model.model.layers.1.self_attn.v_proj.lora_B.bias", "base_model.model.lm_head.weight"};
-    for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++) refused(&w, &(bend){.extra = extras[i]}, extras[i], "belongs to no map");
+    refused(&w, &(bend){.dtype = STLORA_F64, .name = b_name, .value = 1e300}, b_name,
+            "element 7 is not finite"); /* too large for F32 */
+    static const char *const extras[] = {
+        "base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight", /* a map that is not targeted */
+        "model.layers.1.self_attn.v_proj.lora_A.weight",                  /* a foreign prefix */
+        "base_model.model.model.layers.1.self_attn.v_proj.lora_B.bias", "base_model.model.lm_head.weight"};
+    for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++)
+        refused(&w, &(bend){.extra = extras[i]}, extras[i], "belongs to no map");
     stlora_error err = {0};
     stlora_lora *loaded;
     rewrite(w.dir, w.other, &(bend){0});
@@ -442,17 +478,21 @@ static void test_other_models(void **state)
     stlora_lora *loaded = NULL;
     written w = write_adapter();
     stlora_transformer *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"});
-    tiny_refused(stlora_lora_load(&loaded, gpt2, w.dir, false, &err), &err, STLORA_E_FORMAT, "adapter_config.json: target_modules: the model has no linear map");
+    tiny_refused(stlora_lora_load(&loaded, gpt2, w.dir, false, &err), &err, STLORA_E_FORMAT,
+                 "adapter_config.json: target_modules: the model has no linear map");
     stlora_transformer_close(gpt2);
-    stlora_transformer *wide = tiny_open("wide", &(tiny_options){.family = "qwen2"}); /* same names, fitting shapes: it may be used */
+    stlora_transformer *wide =
+        tiny_open("wide", &(tiny_options){.family = "qwen2"}); /* same names, fitting shapes: it may be used */
     assert_ok(stlora_lora_load(&loaded, wide, w.dir, false, &err));
     stlora_lora_free(loaded);
     stlora_transformer_close(wide);
-    stlora_lora *rank4 = tiny_lora(w.model, "model.layers.1.self_attn.v_proj,model.layers.0.self_attn.o_proj", 4, 0, false);
+    stlora_lora *rank4 =
+        tiny_lora(w.model, "model.layers.1.self_attn.v_proj,model.layers.0.self_attn.o_proj", 4, 0, false);
     tiny_refused(stlora_lora_read_values(rank4, w.dir, &err), &err, STLORA_E_FORMAT, "must have shape [4, 16]");
     stlora_lora_free(rank4);
     stlora_lora *more = tiny_lora(w.model, "v_proj,model.layers.0.self_attn.o_proj", 3, 0, false);
-    tiny_refused(stlora_lora_read_values(more, w.dir, &err), &err, STLORA_E_FORMAT, "layers.0.self_attn.v_proj.lora_A.weight\" is missing");
+    tiny_refused(stlora_lora_read_values(more, w.dir, &err), &err, STLORA_E_FORMAT,
+                 "layers.0.self_attn.v_proj.lora_A.weight\" is missing");
     stlora_lora_free(more);
     tiny_refused(stlora_lora_load(&loaded, w.model, tiny_at("absent"), false, &err), &err, STLORA_E_IO, "absent");
     drop_adapter(&w);

@@ -1,9 +1,9 @@
-/* test_pass.c: gradients of the adapter against central differences of the loss itself, on both backends; and what the plan may
- * change (recomputation, chunks, micro-batches, threads, packing) without changing a bit.
+/* test_pass.c: gradients of the adapter against central differences of the loss itself, on both backends; and what the
+ * plan may change (recomputation, chunks, micro-batches, threads, packing) without changing a bit.
  *
- * Differences: f'(0) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h, whose error of order h^4 is far below float's noise in f. The
- * loss of about ten tokens carries a noise of some 1e-6, so a derivative one of some 1e-6 / h = 5e-4, against gradients of 0.1 to 10.
- */
+ * Differences: f'(0) = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h, whose error of order h^4 is far below float's
+ * noise in f. The loss of about ten tokens carries a noise of some 1e-6, so a derivative one of some 1e-6 / h = 5e-4,
+ * against gradients of 0.1 to 10. */
 #include <math.h>
 
 #include "model/pass.h"
@@ -23,8 +23,13 @@ typedef struct packed {
 /* Rows `which` one after the other; only_row >= 0: the others are there but not supervised. */
 static void pack(packed *p, const int *which, int count, int only_row)
 {
-    p->batch = (stlora_pass_batch){.segments = count, .ids = p->ids, .positions = p->positions, .starts = p->starts, .rows = p->rows,
-                                   .targets = p->targets, .at = p->at};
+    p->batch = (stlora_pass_batch){.segments = count,
+                                   .ids = p->ids,
+                                   .positions = p->positions,
+                                   .starts = p->starts,
+                                   .rows = p->rows,
+                                   .targets = p->targets,
+                                   .at = p->at};
     p->starts[0] = 0;
     for (int s = 0; s < count; s++) {
         int row = which[s];
@@ -55,8 +60,13 @@ static stlora_pass *make(const setting *s, bool train)
 {
     stlora_error err = {0};
     stlora_pass *pass;
-    stlora_pass_shape shape = {.max_tokens = TOKENS, .max_segments = ROWS, .max_positions = LONGEST, .logits_rows = s->logits_rows ? s->logits_rows : TOKENS,
-                               .layers_recomputed = s->recomputed, .train = train, .act = s->act};
+    stlora_pass_shape shape = {.max_tokens = TOKENS,
+                               .max_segments = ROWS,
+                               .max_positions = LONGEST,
+                               .logits_rows = s->logits_rows ? s->logits_rows : TOKENS,
+                               .layers_recomputed = s->recomputed,
+                               .train = train,
+                               .act = s->act};
     assert_ok(stlora_pass_create(&pass, s->model, s->lora, s->backend, &shape, &err));
     return pass;
 }
@@ -94,7 +104,8 @@ static double loss_at(stlora_pass *pass, const setting *s, const packed *p)
 
 /* ---- central differences ---- */
 
-static double difference(stlora_pass *pass, const setting *s, const packed *p, float *x, int64_t count, const float *direction, double h)
+static double difference(stlora_pass *pass, const setting *s, const packed *p, float *x, int64_t count,
+                         const float *direction, double h)
 {
     static const double steps[4] = {-2, -1, 1, 2}, weights[4] = {1, -8, 8, -1};
     float kept[512];
@@ -102,7 +113,8 @@ static double difference(stlora_pass *pass, const setting *s, const packed *p, f
     assert_true(count <= 512);
     memcpy(kept, x, (size_t)count * sizeof *x);
     for (int k = 0; k < 4; k++) {
-        for (int64_t i = 0; i < count; i++) x[i] = (float)((double)kept[i] + steps[k] * h * (double)direction[i]);
+        for (int64_t i = 0; i < count; i++)
+            x[i] = (float)((double)kept[i] + steps[k] * h * (double)direction[i]);
         sum += weights[k] * loss_at(pass, s, p);
     }
     memcpy(x, kept, (size_t)count * sizeof *x);
@@ -110,7 +122,8 @@ static double difference(stlora_pass *pass, const setting *s, const packed *p, f
 }
 
 /* One matrix: along random signs of all its elements, and its largest gradient's own element. */
-static double check_matrix(stlora_pass *pass, const setting *s, const packed *p, const stlora_lora_map *map, char which, const float *gradient)
+static double check_matrix(stlora_pass *pass, const setting *s, const packed *p, const stlora_lora_map *map, char which,
+                           const float *gradient)
 {
     int64_t count = map->r * (which == 'A' ? map->linear->n : map->linear->m), largest = 0;
     float *x = which == 'A' ? map->a : map->b, signs[512], one[512] = {0};
@@ -124,13 +137,14 @@ static double check_matrix(stlora_pass *pass, const setting *s, const packed *p,
     norm = sqrt(norm);
     if (!(norm > 0.02)) fail_msg("lora_%c of %s: a gradient of norm %g tells nothing", which, map->linear->name, norm);
     one[largest] = 1;
-    const double wanted[2] = {difference(pass, s, p, x, count, signs, 0.003), difference(pass, s, p, x, count, one, 0.01)};
+    const double wanted[2] = {difference(pass, s, p, x, count, signs, 0.003),
+                              difference(pass, s, p, x, count, one, 0.01)};
     const double found[2] = {along, (double)gradient[largest]};
     for (int k = 0; k < 2; k++) {
         double error = fabs(found[k] - wanted[k]);
         if (!(error <= 2e-3 * norm + 5e-4))
-            fail_msg("lora_%c of %s, %s: the loss changes by %.7g, the gradient says %.7g; its norm is %.4g", which, map->linear->name,
-                     k ? "largest element" : "all elements", wanted[k], found[k], norm);
+            fail_msg("lora_%c of %s, %s: the loss changes by %.7g, the gradient says %.7g; its norm is %.4g", which,
+                     map->linear->name, k ? "largest element" : "all elements", wanted[k], found[k], norm);
         worst = fmax(worst, error / norm);
     }
     return worst;
@@ -154,7 +168,8 @@ static void check_differences(const stlora_transformer *model, const char *kind,
         worst = fmax(worst, check_matrix(pass, &s, &p, map, 'A', kept + (map->ga - s.lora->grads)));
         worst = fmax(worst, check_matrix(pass, &s, &p, map, 'B', kept + (map->gb - s.lora->grads)));
     }
-    print_message("%s, %s, %s, dropout %g: largest error %.2g of the norm\n", model->config.model_type, kind, targets, dropout, worst);
+    print_message("%s, %s, %s, dropout %g: largest error %.2g of the norm\n", model->config.model_type, kind, targets,
+                  dropout, worst);
     stlora_pass_free(pass);
     stlora_free(kept);
     stlora_lora_free(s.lora);
@@ -196,7 +211,8 @@ static void test_gpt2(void **state)
 static void test_tied_and_biased(void **state)
 {
     (void)state;
-    stlora_transformer *model = tiny_open("model", &(tiny_options){.family = "llama", .attention_bias = true, .mlp_bias = true, .dtype = STLORA_F16});
+    stlora_transformer *model = tiny_open(
+        "model", &(tiny_options){.family = "llama", .attention_bias = true, .mlp_bias = true, .dtype = STLORA_F16});
     check_differences(model, "cpu", "all-linear", 0);
     check_differences(model, "cpu", "1.self_attn.k_proj", 0.3);
     stlora_transformer_close(model);
@@ -205,7 +221,8 @@ static void test_tied_and_biased(void **state)
 /* ---- only what is needed ---- */
 
 /* With B = 0 in every other map, the gradients of some maps are those of a run that adapts all. */
-static void check_part(const stlora_transformer *model, const stlora_backend *backend, const char *targets, int64_t recomputed)
+static void check_part(const stlora_transformer *model, const stlora_backend *backend, const char *targets,
+                       int64_t recomputed)
 {
     packed p = {0};
     pack(&p, whole, ROWS, -1);
@@ -220,14 +237,17 @@ static void check_part(const stlora_transformer *model, const stlora_backend *ba
     for (size_t i = 0; i < some.lora->count; i++) {
         const stlora_lora_map *map = &some.lora->maps[i], *other = all.lora->of[map->linear->id];
         size_t bytes = (size_t)(map->r * (map->linear->n + map->linear->m)) * sizeof(float);
-        if (memcmp(map->ga, other->ga, bytes) != 0) fail_msg("%s: gradients of %s differ from those of a run that adapts all", targets, map->linear->name);
+        if (memcmp(map->ga, other->ga, bytes) != 0)
+            fail_msg("%s: gradients of %s differ from those of a run that adapts all", targets, map->linear->name);
     }
     for (size_t i = 0; i < all.lora->count; i++) { /* where B = 0, A has no gradient, exactly, and B has one */
         const stlora_lora_map *map = &all.lora->maps[i];
         double norm = 0;
-        for (int64_t k = 0; k < map->r * map->linear->m; k++) norm += fabs((double)map->gb[k]);
+        for (int64_t k = 0; k < map->r * map->linear->m; k++)
+            norm += fabs((double)map->gb[k]);
         assert_true(norm > 0);
-        for (int64_t k = 0; k < map->r * map->linear->n && !some.lora->of[map->linear->id]; k++) assert_true(!(map->ga[k] < 0 || map->ga[k] > 0));
+        for (int64_t k = 0; k < map->r * map->linear->n && !some.lora->of[map->linear->id]; k++)
+            assert_true(!(map->ga[k] < 0 || map->ga[k] > 0));
     }
     stlora_lora_free(some.lora);
     stlora_lora_free(all.lora);
@@ -236,16 +256,25 @@ static void check_part(const stlora_transformer *model, const stlora_backend *ba
 static void test_some_maps_are_as_all(void **state)
 {
     (void)state;
-    static const char *const llama[] = {"q_proj,v_proj", "1.mlp.down_proj", "1.mlp.up_proj", "1.mlp.gate_proj", "1.self_attn.o_proj", "1.self_attn.v_proj",
-                                        "0.mlp.down_proj,1.self_attn.q_proj", "lm_head", "1.self_attn.k_proj,lm_head"};
+    static const char *const llama[] = {"q_proj,v_proj",
+                                        "1.mlp.down_proj",
+                                        "1.mlp.up_proj",
+                                        "1.mlp.gate_proj",
+                                        "1.self_attn.o_proj",
+                                        "1.self_attn.v_proj",
+                                        "0.mlp.down_proj,1.self_attn.q_proj",
+                                        "lm_head",
+                                        "1.self_attn.k_proj,lm_head"};
     static const char *const gpt2[] = {"1.mlp.c_proj", "0.mlp.c_fc", "0.attn.c_attn", "1.attn.c_proj,lm_head"};
     static const char *const kinds[] = {"ref", "cpu"};
     stlora_transformer *a = tiny_open("llama", &(tiny_options){.family = "llama", .untied = true});
     stlora_transformer *b = tiny_open("gpt2", &(tiny_options){.family = "gpt2", .untied = true});
     for (int k = 0; k < 2; k++) {
         stlora_backend *backend = backend_of(kinds[k], 1);
-        for (size_t i = 0; i < sizeof llama / sizeof llama[0]; i++) check_part(a, backend, llama[i], (int64_t)i % 3);
-        for (size_t i = 0; i < sizeof gpt2 / sizeof gpt2[0]; i++) check_part(b, backend, gpt2[i], (int64_t)i % 3);
+        for (size_t i = 0; i < sizeof llama / sizeof llama[0]; i++)
+            check_part(a, backend, llama[i], (int64_t)i % 3);
+        for (size_t i = 0; i < sizeof gpt2 / sizeof gpt2[0]; i++)
+            check_part(b, backend, gpt2[i], (int64_t)i % 3);
         stlora_backend_free(backend);
     }
     stlora_transformer_close(a);
@@ -261,10 +290,12 @@ typedef struct wanted {
 
 static void same(const setting *s, const wanted *w, double loss, const char *what, int value)
 {
-    if (memcmp(&loss, &w->loss, sizeof loss) != 0) fail_msg("%s %d: loss %.17g instead of %.17g", what, value, loss, w->loss);
+    if (memcmp(&loss, &w->loss, sizeof loss) != 0)
+        fail_msg("%s %d: loss %.17g instead of %.17g", what, value, loss, w->loss);
     for (size_t i = 0; i < s->lora->elements; i++)
         if (memcmp(&w->grads[i], &s->lora->grads[i], sizeof(float)) != 0)
-            fail_msg("%s %d: gradient %d is %.9g instead of %.9g", what, value, (int)i, (double)s->lora->grads[i], (double)w->grads[i]);
+            fail_msg("%s %d: gradient %d is %.9g instead of %.9g", what, value, (int)i, (double)s->lora->grads[i],
+                     (double)w->grads[i]);
 }
 
 static void check_cuts(const setting *s, const wanted *w)
@@ -296,11 +327,13 @@ static void check_bits(const stlora_transformer *model, const char *kind, stlora
     assert_true(w.loss > 1 && w.loss < 1000);
     assert_ok(stlora_alloc(&w.grads, s.lora->elements, sizeof(float), "gradients", &err));
     memcpy(w.grads, s.lora->grads, s.lora->elements * sizeof(float));
-    for (s.recomputed = 1; s.recomputed <= TINY_LAYERS; s.recomputed++) same(&s, &w, gradients(&s, &p, 0.1), "recomputed", (int)s.recomputed);
+    for (s.recomputed = 1; s.recomputed <= TINY_LAYERS; s.recomputed++)
+        same(&s, &w, gradients(&s, &p, 0.1), "recomputed", (int)s.recomputed);
     check_cuts(&s, &w);
     s.recomputed = 0;
     check_cuts(&s, &w);
-    for (s.logits_rows = 1; s.logits_rows < 5; s.logits_rows++) same(&s, &w, gradients(&s, &p, 0.1), "logits", (int)s.logits_rows);
+    for (s.logits_rows = 1; s.logits_rows < 5; s.logits_rows++)
+        same(&s, &w, gradients(&s, &p, 0.1), "logits", (int)s.logits_rows);
     for (int threads = 2; threads <= 3; threads++) {
         stlora_backend *more = backend_of(kind, threads);
         s.backend = more;
@@ -317,7 +350,9 @@ static void test_the_plan_changes_no_bit(void **state)
     (void)state;
     static const char *const families[] = {"llama", "qwen2", "gpt2"};
     for (int f = 0; f < 3; f++) {
-        stlora_transformer *model = tiny_open(families[f], &(tiny_options){.family = families[f], .untied = true, .dtype = f == 1 ? STLORA_BF16 : STLORA_F32});
+        stlora_transformer *model = tiny_open(
+            families[f],
+            &(tiny_options){.family = families[f], .untied = true, .dtype = f == 1 ? STLORA_BF16 : STLORA_F32});
         for (int dropout = 0; dropout < 2; dropout++) {
             check_bits(model, "cpu", STLORA_F32, 0.3 * dropout);
             check_bits(model, "cpu", STLORA_BF16, 0.3 * dropout);
@@ -336,7 +371,8 @@ static void test_rows_do_not_see_each_other(void **state)
     static const int order[ROWS] = {2, 0, 1};
     for (int f = 0; f < 3; f++) {
         stlora_transformer *model = tiny_open(families[f], &(tiny_options){.family = families[f]});
-        stlora_lora *lora = tiny_lora(model, "all-linear", 2, 0.3, true); /* dropout does not act on a loss without gradient */
+        stlora_lora *lora =
+            tiny_lora(model, "all-linear", 2, 0.3, true); /* dropout does not act on a loss without gradient */
         for (int k = 0; k < 4; k++) {
             stlora_backend *backend = backend_of(kinds[k % 2], 2);
             setting s = {model, lora, backend, k < 2 ? STLORA_F32 : STLORA_BF16, 0, 4};
@@ -386,23 +422,29 @@ static void test_bf16_is_near(void **state)
     (void)state;
     static const char *const families[] = {"llama", "qwen2", "gpt2"}, *const kinds[] = {"ref", "cpu"};
     for (int f = 0; f < 3; f++) {
-        stlora_transformer *model = tiny_open(families[f], &(tiny_options){.family = families[f], .dtype = STLORA_BF16});
+        stlora_transformer *model =
+            tiny_open(families[f], &(tiny_options){.family = families[f], .dtype = STLORA_BF16});
         for (int k = 0; k < 2; k++) {
             stlora_backend *backend = backend_of(kinds[k], 1);
             packed p = {0};
-            setting exact = {model, tiny_lora(model, "all-linear", 2, 0, true), backend, STLORA_F32, 0, 0}, coarse = exact;
+            setting exact = {model, tiny_lora(model, "all-linear", 2, 0, true), backend, STLORA_F32, 0, 0},
+                    coarse = exact;
             coarse.lora = tiny_lora(model, "all-linear", 2, 0, true);
             coarse.act = STLORA_BF16;
             pack(&p, whole, ROWS, -1);
             double a = gradients(&exact, &p, 1), b = gradients(&coarse, &p, 1), worst = 1;
-            if (!(fabs(a - b) <= 0.01 * a) || !(fabs(a - b) > 0)) fail_msg("%s on %s: loss %g in fp32 and %g in bf16", families[f], kinds[k], a, b);
+            if (!(fabs(a - b) <= 0.01 * a) || !(fabs(a - b) > 0))
+                fail_msg("%s on %s: loss %g in fp32 and %g in bf16", families[f], kinds[k], a, b);
             for (size_t i = 0; i < exact.lora->count; i++) {
                 const stlora_lora_map *x = &exact.lora->maps[i], *y = &coarse.lora->maps[i];
                 double c = fmin(cosine(x->ga, y->ga, x->r * x->linear->n), cosine(x->gb, y->gb, x->r * x->linear->m));
-                if (!(c > 0.995)) fail_msg("%s on %s: gradients of %s in fp32 and bf16 have a cosine of %g", families[f], kinds[k], x->linear->name, c);
+                if (!(c > 0.995))
+                    fail_msg("%s on %s: gradients of %s in fp32 and bf16 have a cosine of %g", families[f], kinds[k],
+                             x->linear->name, c);
                 worst = fmin(worst, c);
             }
-            print_message("%s on %s: bf16 changes the loss by %.2g of it; smallest cosine of a gradient %.5f\n", families[f], kinds[k], fabs(a - b) / a, worst);
+            print_message("%s on %s: bf16 changes the loss by %.2g of it; smallest cosine of a gradient %.5f\n",
+                          families[f], kinds[k], fabs(a - b) / a, worst);
             stlora_lora_free(exact.lora);
             stlora_lora_free(coarse.lora);
             stlora_backend_free(backend);
@@ -411,7 +453,8 @@ static void test_bf16_is_near(void **state)
     }
 }
 
-/* A row's masks are named by seed, step, map, the row's number and the position: not by where the row lies in which pack. */
+/* A row's masks are named by seed, step, map, the row's number and the position: not by where the row lies in which
+ * pack. */
 static void test_dropout_masks(void **state)
 {
     (void)state;
@@ -445,7 +488,8 @@ static void test_dropout_masks(void **state)
     stlora_pass_grad(pass, &p.batch, 1, SEED, STEP, &other[2]);
     stlora_pass_loss(pass, &p.batch, &other[3], NULL);
     for (int i = 0; i < 4; i++)
-        for (int j = -1; j < i; j++) assert_true(fabs(other[i] - (j < 0 ? loss : other[j])) > 1e-3);
+        for (int j = -1; j < i; j++)
+            assert_true(fabs(other[i] - (j < 0 ? loss : other[j])) > 1e-3);
     s.lora->config.lora_dropout = 0;
     double none = gradients(&s, &p, 1);
     assert_memory_equal(&none, &other[3], sizeof none);
@@ -462,9 +506,11 @@ static void test_limits_and_flops(void **state)
     stlora_error err = {0};
     stlora_pass *pass = NULL;
     stlora_backend *backend = backend_of("cpu", 1);
-    stlora_transformer *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"}), *llama = tiny_open("llama", &(tiny_options){.family = "llama"});
+    stlora_transformer *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"}),
+                       *llama = tiny_open("llama", &(tiny_options){.family = "llama"});
     stlora_pass_shape shape = {.max_tokens = 65, .max_segments = 1, .max_positions = 65, .logits_rows = 4};
-    tiny_refused(stlora_pass_create(&pass, gpt2, NULL, backend, &shape, &err), &err, STLORA_E_UNSUPPORTED, "a row of 65 tokens is longer than the model's 64");
+    tiny_refused(stlora_pass_create(&pass, gpt2, NULL, backend, &shape, &err), &err, STLORA_E_UNSUPPORTED,
+                 "a row of 65 tokens is longer than the model's 64");
     assert_null(pass);
     assert_ok(stlora_pass_create(&pass, llama, NULL, backend, &shape, &err)); /* rotary positions go on */
     stlora_pass_free(pass);

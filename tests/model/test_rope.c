@@ -1,5 +1,5 @@
-/* test_rope.c: rotary frequencies and tables against numbers worked out in Python from the formulas (float64; the table's with every
- * step rounded to float32 as Transformers rounds it). */
+/* test_rope.c: rotary frequencies and tables against numbers worked out in Python from the formulas (float64; the
+ * table's with every step rounded to float32 as Transformers rounds it). */
 #include <math.h>
 
 #include "model/rope.h"
@@ -7,7 +7,8 @@
 
 static void check(const char *what, int j, double found, double wanted, double relative)
 {
-    if (!(fabs(found - wanted) <= relative * fabs(wanted))) fail_msg("%s %d: wanted %.17g, found %.17g", what, j, wanted, found);
+    if (!(fabs(found - wanted) <= relative * fabs(wanted)))
+        fail_msg("%s %d: wanted %.17g, found %.17g", what, j, wanted, found);
 }
 
 static void test_default_frequencies(void **state)
@@ -17,11 +18,12 @@ static void test_default_frequencies(void **state)
     double f[4];
     stlora_hf_config config = {.head_dim = 8, .rope_theta = 10000, .rope_kind = STLORA_ROPE_DEFAULT};
     stlora_rope_frequencies(&config, f);
-    for (int j = 0; j < 4; j++) check("frequency", j, f[j], wanted[j], 1e-14);
+    for (int j = 0; j < 4; j++)
+        check("frequency", j, f[j], wanted[j], 1e-14);
 }
 
-/* Llama-3's own numbers: head 64, theta 500000, factor 8, low 1, high 4, original 8192. Up to j = 14 a wave is shorter than 8192/4
- * positions and stays; from j = 18 it is longer than 8192 and is stretched by 8; three lie between. */
+/* Llama-3's own numbers: head 64, theta 500000, factor 8, low 1, high 4, original 8192. Up to j = 14 a wave is shorter
+ * than 8192/4 positions and stays; from j = 18 it is longer than 8192 and is stretched by 8; three lie between. */
 static void test_llama3_frequencies(void **state)
 {
     (void)state;
@@ -48,11 +50,14 @@ static void test_llama3_frequencies(void **state)
                                .rope_high_freq_factor = 4,
                                .rope_original_positions = 8192};
     stlora_rope_frequencies(&config, f);
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) check("frequency", wanted[i].j, f[wanted[i].j], wanted[i].f, 1e-13);
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+        check("frequency", wanted[i].j, f[wanted[i].j], wanted[i].f, 1e-13);
     config.rope_kind = STLORA_ROPE_DEFAULT;
     stlora_rope_frequencies(&config, plain);
-    for (int j = 0; j < 32; j++) check("ratio", j, f[j] / plain[j], j < 15 ? 1 : j >= 18 ? 0.125 : f[j] / plain[j], 1e-14);
-    for (int j = 1; j < 32; j++) assert_true(f[j] < f[j - 1]);
+    for (int j = 0; j < 32; j++)
+        check("ratio", j, f[j] / plain[j], j < 15 ? 1 : j >= 18 ? 0.125 : f[j] / plain[j], 1e-14);
+    for (int j = 1; j < 32; j++)
+        assert_true(f[j] < f[j - 1]);
 }
 
 /* Position 30011 tells whether the angle was formed in float: in double the third cosine would be 0.0877884. */
@@ -66,23 +71,28 @@ static void test_tables(void **state)
         double cosine[HALF], sine[HALF];
     } wanted[] = {
         {0, {1, 1, 1, 1}, {0, 0, 0, 0}},
-        {1, {0.5403022766113281, 0.9950041770935059, 0.9999499917030334, 0.9999995231628418},
-            {0.8414709568023682, 0.0998334214091301, 0.009999833069741726, 0.0009999999310821295}},
-        {7, {0.7539022564888, 0.7648422122001648, 0.9975510239601135, 0.9999755024909973},
-            {0.6569865942001343, 0.6442176699638367, 0.06994284689426422, 0.0069999429397284985}},
-        {1000, {0.5623790621757507, 0.8623188734054565, -0.83907151222229, 0.5403022766113281},
-               {0.8268795609474182, -0.5063656568527222, -0.5440211296081543, 0.8414709568023682}},
-        {30011, {-0.8052971959114075, -0.6378341913223267, 0.08777383714914322, 0.16511180996894836},
-                {0.5928713083267212, -0.7701737284660339, -0.9961404204368591, -0.9862748384475708}},
+        {1,
+         {0.5403022766113281, 0.9950041770935059, 0.9999499917030334, 0.9999995231628418},
+         {0.8414709568023682, 0.0998334214091301, 0.009999833069741726, 0.0009999999310821295}},
+        {7,
+         {0.7539022564888, 0.7648422122001648, 0.9975510239601135, 0.9999755024909973},
+         {0.6569865942001343, 0.6442176699638367, 0.06994284689426422, 0.0069999429397284985}},
+        {1000,
+         {0.5623790621757507, 0.8623188734054565, -0.83907151222229, 0.5403022766113281},
+         {0.8268795609474182, -0.5063656568527222, -0.5440211296081543, 0.8414709568023682}},
+        {30011,
+         {-0.8052971959114075, -0.6378341913223267, 0.08777383714914322, 0.16511180996894836},
+         {0.5928713083267212, -0.7701737284660339, -0.9961404204368591, -0.9862748384475708}},
     };
     stlora_hf_config config = {.head_dim = 2 * HALF, .rope_theta = 10000, .rope_kind = STLORA_ROPE_DEFAULT};
     stlora_rope_tables(&config, POSITIONS, cosines, sines);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         for (int j = 0; j < HALF; j++) {
             int at = wanted[i].position * HALF + j;
-            if (!(fabs((double)cosines[at] - wanted[i].cosine[j]) <= 1.2e-7 && fabs((double)sines[at] - wanted[i].sine[j]) <= 1.2e-7))
-                fail_msg("position %d, pair %d: wanted %.9g and %.9g, found %.9g and %.9g", wanted[i].position, j, wanted[i].cosine[j],
-                         wanted[i].sine[j], (double)cosines[at], (double)sines[at]);
+            if (!(fabs((double)cosines[at] - wanted[i].cosine[j]) <= 1.2e-7 &&
+                  fabs((double)sines[at] - wanted[i].sine[j]) <= 1.2e-7))
+                fail_msg("position %d, pair %d: wanted %.9g and %.9g, found %.9g and %.9g", wanted[i].position, j,
+                         wanted[i].cosine[j], wanted[i].sine[j], (double)cosines[at], (double)sines[at]);
         }
     }
 }

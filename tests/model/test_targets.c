@@ -1,4 +1,5 @@
-/* test_targets.c: what --target-modules and adapter_config.json mean by names, lists, expressions and patterns: PEFT's rules. */
+/* test_targets.c: what --target-modules and adapter_config.json mean by names, lists, expressions and patterns: PEFT's
+ * rules. */
 #include "model/targets.h"
 #include "train/tiny_model.h"
 
@@ -81,7 +82,8 @@ static void test_parse(void **state)
     static const char *const holes[] = {",", "q_proj,", ",q_proj", "q_proj,,v_proj"};
     for (size_t i = 0; i < sizeof holes / sizeof holes[0]; i++) {
         stlora_peft_config config = {0};
-        tiny_refused(stlora_targets_parse(&config, holes[i], &err), &err, STLORA_E_USAGE, "--target-modules: an empty name");
+        tiny_refused(stlora_targets_parse(&config, holes[i], &err), &err, STLORA_E_USAGE,
+                     "--target-modules: an empty name");
         stlora_peft_config_free(&config);
     }
 }
@@ -94,15 +96,19 @@ static void test_lists(void **state)
     check_text(model, "q_proj", "q......q.......");
     check_text(model, "v_proj,q_proj", "q.v....q.v.....");
     check_text(model, "q_proj,q_proj", "q......q.......");
-    check_text(model, "1.mlp.up_proj", "............u..");                    /* ends in "." + item */
+    check_text(model, "1.mlp.up_proj", "............u..");                   /* ends in "." + item */
     check_text(model, "model.layers.0.self_attn.k_proj", ".k............."); /* exact */
     check_text(model, "lm_head", "..............h");
     check_text(model, "lm_head,down_proj", "......d......dh");
-    /* No word is cut: "proj" and "_proj" end every name, but not after a dot; a name's beginning or middle is no ending. */
-    static const char *const nothing[] = {"proj", "_proj", "self_attn", "model", "q_proj.", ".q_proj", "Q_proj", "embed_tokens", "odel.layers.0.self_attn.k_proj"};
-    for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) refused_text(model, nothing[i], nothing[i]);
+    /* No word is cut: "proj" and "_proj" end every name, but not after a dot; a name's beginning or middle is no
+     * ending. */
+    static const char *const nothing[] = {"proj",   "_proj",        "self_attn",
+                                          "model",  "q_proj.",      ".q_proj",
+                                          "Q_proj", "embed_tokens", "odel.layers.0.self_attn.k_proj"};
+    for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++)
+        refused_text(model, nothing[i], nothing[i]);
     refused_text(model, "q_proj,c_attn", "the model has no linear map named \"c_attn\""); /* one of several */
-    refused_text(model, "q_proj,c_attn", "model.layers.0.self_attn.q_proj");             /* and what it does have */
+    refused_text(model, "q_proj,c_attn", "model.layers.0.self_attn.q_proj");              /* and what it does have */
     stlora_transformer_close(model);
 }
 
@@ -116,9 +122,9 @@ static void test_expressions(void **state)
     check_text(model, "model\\.layers\\.(?!0).*_proj", ".......qkvogud.");
     check_text(model, ".*", "qkvogudqkvogudh"); /* whoever asks for everything gets the head too */
     check_text(model, ".*(lm_head|o_proj)", "...o......o...h");
-    check_text(model, ".*mlp|.*mlp\\.up_proj", ".....u......u..");                /* the whole name, whichever branch comes first */
+    check_text(model, ".*mlp|.*mlp\\.up_proj", ".....u......u.."); /* the whole name, whichever branch comes first */
     refused_text(model, "q_proj$", "no linear map of the model matches \"q_proj$\""); /* fullmatch, not search */
-    refused_text(model, "model\\.layers", "no linear map of the model matches");     /* nor match at the start */
+    refused_text(model, "model\\.layers", "no linear map of the model matches");      /* nor match at the start */
     refused_text(model, "", "no linear map of the model matches \"\"");
     refused_text(model, "all linear", "no linear map of the model matches");
     refused_text(model, "(q_proj", "target_modules: the pattern '(q_proj' is refused");
@@ -133,15 +139,22 @@ static void test_exclusion(void **state)
     char *q[] = {(char[]){"q_proj"}}, *excludes[] = {(char[]){"0.self_attn.q_proj"}}, *proj[] = {(char[]){"proj"}};
     char all[] = "all-linear", mlp[] = ".*mlp.*", everything[] = ".*";
     bool chosen[MAPS];
-    check(model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = excludes, .exclude_count = 1}, ".......q.......");
-    check(model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = proj, .exclude_count = 1}, "q......q.......");
+    check(model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = excludes, .exclude_count = 1},
+          ".......q.......");
+    check(model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = proj, .exclude_count = 1},
+          "q......q.......");
     check(model, &(stlora_peft_config){.target_regex = all, .exclude_regex = mlp}, "qkvo...qkvo....");
     check(model, &(stlora_peft_config){.target_regex = all, .excludes = q, .exclude_count = 1}, ".kvogud.kvogud.");
-    check(model, &(stlora_peft_config){.target_regex = everything, .exclude_regex = mlp, .excludes = q, .exclude_count = 1}, ".kvo....kvo...h");
-    tiny_refused(stlora_targets_match(model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = q, .exclude_count = 1}, chosen, &err),
+    check(model,
+          &(stlora_peft_config){.target_regex = everything, .exclude_regex = mlp, .excludes = q, .exclude_count = 1},
+          ".kvo....kvo...h");
+    tiny_refused(stlora_targets_match(
+                     model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = q, .exclude_count = 1},
+                     chosen, &err),
                  &err, STLORA_E_USAGE, "nothing is left to be adapted");
-    tiny_refused(stlora_targets_match(model, &(stlora_peft_config){.target_regex = all, .exclude_regex = everything}, chosen, &err), &err,
-                 STLORA_E_USAGE, "nothing is left to be adapted");
+    tiny_refused(stlora_targets_match(model, &(stlora_peft_config){.target_regex = all, .exclude_regex = everything},
+                                      chosen, &err),
+                 &err, STLORA_E_USAGE, "nothing is left to be adapted");
     stlora_transformer_close(model);
 }
 
@@ -153,11 +166,25 @@ static void test_layers_to_transform(void **state)
     char *items[] = {(char[]){"q_proj"}, (char[]){"down_proj"}}, *head[] = {(char[]){"lm_head"}, (char[]){"o_proj"}};
     int64_t one[] = {1}, both[] = {1, 0}, none[] = {5};
     bool chosen[MAPS];
-    check(model, &(stlora_peft_config){.targets = items, .target_count = 2, .layers_to_transform = one, .layers_to_transform_count = 1}, ".......q.....d.");
-    check(model, &(stlora_peft_config){.targets = items, .target_count = 2, .layers_to_transform = both, .layers_to_transform_count = 2}, "q.....dq.....d.");
-    check(model, &(stlora_peft_config){.targets = head, .target_count = 2, .layers_to_transform = one, .layers_to_transform_count = 1}, "..........o....");
-    tiny_refused(stlora_targets_match(model, &(stlora_peft_config){.targets = items, .target_count = 2, .layers_to_transform = none, .layers_to_transform_count = 1},
-                                      chosen, &err), &err, STLORA_E_USAGE, "nothing is left to be adapted");
+    check(model,
+          &(stlora_peft_config){
+              .targets = items, .target_count = 2, .layers_to_transform = one, .layers_to_transform_count = 1},
+          ".......q.....d.");
+    check(model,
+          &(stlora_peft_config){
+              .targets = items, .target_count = 2, .layers_to_transform = both, .layers_to_transform_count = 2},
+          "q.....dq.....d.");
+    check(model,
+          &(stlora_peft_config){
+              .targets = head, .target_count = 2, .layers_to_transform = one, .layers_to_transform_count = 1},
+          "..........o....");
+    tiny_refused(stlora_targets_match(model,
+                                      &(stlora_peft_config){.targets = items,
+                                                            .target_count = 2,
+                                                            .layers_to_transform = none,
+                                                            .layers_to_transform_count = 1},
+                                      chosen, &err),
+                 &err, STLORA_E_USAGE, "nothing is left to be adapted");
     stlora_transformer_close(model);
 }
 
@@ -204,7 +231,8 @@ static bool is(double found, double wanted)
 static void test_patterns(void **state)
 {
     (void)state;
-    const char *q0 = "model.layers.0.self_attn.q_proj", *q1 = "model.layers.1.self_attn.q_proj", *q11 = "model.layers.11.self_attn.q_proj";
+    const char *q0 = "model.layers.0.self_attn.q_proj", *q1 = "model.layers.1.self_attn.q_proj",
+               *q11 = "model.layers.11.self_attn.q_proj";
     assert_true(is(pattern(NULL, 0, q0), 8));
     stlora_pattern_entry ending[] = {{(char[]){"q_proj"}, 4}};
     assert_true(is(pattern(ending, 1, q0), 4));
@@ -215,12 +243,16 @@ static void test_patterns(void **state)
     stlora_pattern_entry dots[] = {{(char[]){"layers.1.self_attn.q_proj"}, 2}};
     assert_true(is(pattern(dots, 1, q1), 2));
     assert_true(is(pattern(dots, 1, q11), 8));
-    assert_true(is(pattern(dots, 1, "model.layersX1.self_attn.q_proj"), 2)); /* a key is an expression: its dot is any character, as in PEFT */
+    assert_true(is(pattern(dots, 1, "model.layersX1.self_attn.q_proj"),
+                   2)); /* a key is an expression: its dot is any character, as in PEFT */
     stlora_pattern_entry caret[] = {{(char[]){"^model\\.layers\\.(0|1)\\..*"}, 16}};
     assert_true(is(pattern(caret, 1, q0), 16));
     assert_true(is(pattern(caret, 1, q11), 8));
     /* The first that matches, not the longest nor the last. */
-    stlora_pattern_entry order[] = {{(char[]){"k_proj"}, 1}, {(char[]){".*attn.*"}, 2}, {(char[]){"q_proj"}, 3}, {(char[]){"model.layers.0.self_attn.q_proj"}, 4}};
+    stlora_pattern_entry order[] = {{(char[]){"k_proj"}, 1},
+                                    {(char[]){".*attn.*"}, 2},
+                                    {(char[]){"q_proj"}, 3},
+                                    {(char[]){"model.layers.0.self_attn.q_proj"}, 4}};
     assert_true(is(pattern(order, 4, q0), 2));
     assert_true(is(pattern(order + 2, 2, q0), 3));
     assert_true(is(pattern(order + 3, 1, q0), 4));
@@ -240,15 +272,18 @@ static void test_bad_patterns(void **state)
     stlora_pattern_entry broken[] = {{(char[]){"(q_proj"}, 5}}, endless[] = {{key, 5}};
     assert_int_equal(stlora_targets_pattern(broken, 1, "q_proj", 8, &found, &err), STLORA_E_FORMAT);
     memset(key, 'a', sizeof key - 1);
-    tiny_refused(stlora_targets_pattern(endless, 1, "q_proj", 8, &found, &err), &err, STLORA_E_FORMAT, "a key of 1999 bytes is too long");
+    tiny_refused(stlora_targets_pattern(endless, 1, "q_proj", 8, &found, &err), &err, STLORA_E_FORMAT,
+                 "a key of 1999 bytes is too long");
     assert_true(is(found, -1)); /* untouched on failure */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),      TINY_TEST(test_lists), TINY_TEST(test_expressions),     TINY_TEST(test_exclusion),
-        TINY_TEST(test_layers_to_transform), TINY_TEST(test_gpt2), cmocka_unit_test(test_patterns), cmocka_unit_test(test_bad_patterns),
+        cmocka_unit_test(test_parse),        TINY_TEST(test_lists),
+        TINY_TEST(test_expressions),         TINY_TEST(test_exclusion),
+        TINY_TEST(test_layers_to_transform), TINY_TEST(test_gpt2),
+        cmocka_unit_test(test_patterns),     cmocka_unit_test(test_bad_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_transformer.c: binding a checkpoint: every tensor at its place, and every way in which a directory can contradict itself. */
+/* test_transformer.c: binding a checkpoint: every tensor at its place, and every way in which a directory can
+ * contradict itself. */
 #include "model/transformer.h"
 #include "train/tiny_model.h"
 
@@ -22,8 +23,8 @@ static const stlora_view *tensor(const stlora_transformer *model, const char *na
     return view;
 }
 
-static void check_map(const stlora_transformer *model, size_t id, int64_t layer, const char *name, int64_t n, int64_t m, int64_t column,
-                      const char *root_less, bool bias)
+static void check_map(const stlora_transformer *model, size_t id, int64_t layer, const char *name, int64_t n, int64_t m,
+                      int64_t column, const char *root_less, bool bias)
 {
     const stlora_linear *map = stlora_transformer_linear(model, id);
     char leaf[256];
@@ -50,16 +51,17 @@ static void check_llama(const stlora_transformer *model, bool bare, bool qkv_bia
         const char *name;
         int64_t n, m, column;
         int bias; /* which of the three */
-    } maps[] = {{"self_attn.q_proj", 16, 16, 0, 0}, {"self_attn.k_proj", 16, 8, 16, 0}, {"self_attn.v_proj", 16, 8, 24, 0},
-                {"self_attn.o_proj", 16, 16, 0, 1}, {"mlp.gate_proj", 16, 24, 0, 2},    {"mlp.up_proj", 16, 24, 24, 2},
+    } maps[] = {{"self_attn.q_proj", 16, 16, 0, 0}, {"self_attn.k_proj", 16, 8, 16, 0},
+                {"self_attn.v_proj", 16, 8, 24, 0}, {"self_attn.o_proj", 16, 16, 0, 1},
+                {"mlp.gate_proj", 16, 24, 0, 2},    {"mlp.up_proj", 16, 24, 24, 2},
                 {"mlp.down_proj", 24, 16, 0, 2}};
     const bool bias[] = {qkv_bias, o_bias, mlp_bias};
     assert_int_equal(model->linear_count, 2 * 7 + 1);
     for (size_t id = 0; id < 14; id++) {
         char name[128];
         (void)snprintf(name, sizeof name, "model.layers.%d.%s", (int)id / 7, maps[id % 7].name);
-        check_map(model, id, (int64_t)id / 7, name, maps[id % 7].n, maps[id % 7].m, maps[id % 7].column, bare ? name + strlen("model.") : NULL,
-                  bias[maps[id % 7].bias]);
+        check_map(model, id, (int64_t)id / 7, name, maps[id % 7].n, maps[id % 7].m, maps[id % 7].column,
+                  bare ? name + strlen("model.") : NULL, bias[maps[id % 7].bias]);
         assert_int_equal(stlora_transformer_linear(model, id)->layout, STLORA_OUT_IN);
     }
     const stlora_linear *head = stlora_transformer_linear(model, 14);
@@ -69,7 +71,8 @@ static void check_llama(const stlora_transformer *model, bool bare, bool qkv_bia
     assert_int_equal(head->n, 16);
     assert_int_equal(head->m, 40);
     assert_null(head->bias.data);
-    const char *norm = bare ? "layers.1.post_attention_layernorm.weight" : "model.layers.1.post_attention_layernorm.weight";
+    const char *norm =
+        bare ? "layers.1.post_attention_layernorm.weight" : "model.layers.1.post_attention_layernorm.weight";
     assert_ptr_equal(model->blocks[1].norm2.w.data, tensor(model, norm)->data);
     assert_null(model->blocks[1].norm2.b.data);
     assert_null(model->positions.data);
@@ -78,9 +81,9 @@ static void check_llama(const stlora_transformer *model, bool bare, bool qkv_bia
 }
 
 enum { /* parameters, counted by hand */
-    LLAMA_BLOCK = 16 + 16 * 16 + 2 * 8 * 16 + 16 * 16 + 16 + 3 * 24 * 16,
-    LLAMA = 40 * 16 + 2 * LLAMA_BLOCK + 16,
-    HEAD = 40 * 16
+       LLAMA_BLOCK = 16 + 16 * 16 + 2 * 8 * 16 + 16 * 16 + 16 + 3 * 24 * 16,
+       LLAMA = 40 * 16 + 2 * LLAMA_BLOCK + 16,
+       HEAD = 40 * 16
 };
 
 static void test_llama(void **state)
@@ -113,9 +116,11 @@ static void test_biases(void **state)
     model = tiny_open("qwen2", &(tiny_options){.family = "qwen2"});
     check_llama(model, false, true, false, false);
     stlora_transformer_close(model);
-    refused(&(tiny_options){.family = "llama", .attention_bias = true, .without = "model.layers.0.self_attn.o_proj.bias"}, STLORA_E_FORMAT,
-            "tensor \"model.layers.0.self_attn.o_proj.bias\" is missing");
-    refused(&(tiny_options){.family = "llama", .config = "{\"attention_bias\": true}"}, STLORA_E_FORMAT, "self_attn.q_proj.bias\" is missing");
+    refused(
+        &(tiny_options){.family = "llama", .attention_bias = true, .without = "model.layers.0.self_attn.o_proj.bias"},
+        STLORA_E_FORMAT, "tensor \"model.layers.0.self_attn.o_proj.bias\" is missing");
+    refused(&(tiny_options){.family = "llama", .config = "{\"attention_bias\": true}"}, STLORA_E_FORMAT,
+            "self_attn.q_proj.bias\" is missing");
 }
 
 /* A model that was saved without its head has no "model." in front. */
@@ -128,10 +133,12 @@ static void test_bare_names(void **state)
     assert_ptr_equal(model->final_norm.w.data, tensor(model, "norm.weight")->data);
     stlora_transformer_close(model);
     model = tiny_open("gpt2", &(tiny_options){.family = "gpt2", .bare = true});
-    assert_string_equal(stlora_transformer_linear(model, 4)->name, "transformer.h.1.attn.c_attn"); /* the adapter's name has the root all the same */
+    assert_string_equal(stlora_transformer_linear(model, 4)->name,
+                        "transformer.h.1.attn.c_attn"); /* the adapter's name has the root all the same */
     assert_ptr_equal(stlora_transformer_linear(model, 4)->weight.data, tensor(model, "h.1.attn.c_attn.weight")->data);
     stlora_transformer_close(model);
-    refused(&(tiny_options){.family = "llama", .bare = true, .config = "{\"tie_word_embeddings\": false}"}, STLORA_E_FORMAT, "tensor \"lm_head.weight\" is missing");
+    refused(&(tiny_options){.family = "llama", .bare = true, .config = "{\"tie_word_embeddings\": false}"},
+            STLORA_E_FORMAT, "tensor \"lm_head.weight\" is missing");
     refused(&(tiny_options){.family = "llama", .bare = true, .without = "layers.1.mlp.up_proj.weight"}, STLORA_E_FORMAT,
             "tensor \"layers.1.mlp.up_proj.weight\" is missing");
     refused(&(tiny_options){.family = "llama", .bare = true, .without = "embed_tokens.weight"}, STLORA_E_FORMAT,
@@ -160,11 +167,13 @@ static void test_gpt2(void **state)
     assert_ptr_equal(model->final_norm.b.data, tensor(model, "transformer.ln_f.bias")->data);
     assert_int_equal(model->parameters, 40 * 16 + 64 * 16 + 2 * BLOCK + 2 * 16);
     stlora_transformer_close(model);
-    refused(&(tiny_options){.family = "gpt2", .longer = "transformer.h.0.attn.c_attn.weight"}, STLORA_E_FORMAT,
-            "tensor \"transformer.h.0.attn.c_attn.weight\" must have shape [16, 48] as config.json says, found [17, 48]");
-    refused(&(tiny_options){.family = "gpt2", .other = "transformer.ln_f.bias", .other_dtype = STLORA_BF16}, STLORA_E_UNSUPPORTED,
-            "\"transformer.ln_f.bias\" and its weight have different dtypes");
-    refused(&(tiny_options){.family = "gpt2", .longer = "transformer.wpe.weight"}, STLORA_E_FORMAT, "transformer.wpe.weight");
+    refused(
+        &(tiny_options){.family = "gpt2", .longer = "transformer.h.0.attn.c_attn.weight"}, STLORA_E_FORMAT,
+        "tensor \"transformer.h.0.attn.c_attn.weight\" must have shape [16, 48] as config.json says, found [17, 48]");
+    refused(&(tiny_options){.family = "gpt2", .other = "transformer.ln_f.bias", .other_dtype = STLORA_BF16},
+            STLORA_E_UNSUPPORTED, "\"transformer.ln_f.bias\" and its weight have different dtypes");
+    refused(&(tiny_options){.family = "gpt2", .longer = "transformer.wpe.weight"}, STLORA_E_FORMAT,
+            "transformer.wpe.weight");
 }
 
 static void test_shards(void **state)
@@ -176,7 +185,8 @@ static void test_shards(void **state)
     assert_int_equal(one->parameters, two->parameters);
     assert_int_equal(stlora_safetensors_count(one->files), stlora_safetensors_count(two->files));
     for (size_t i = 0; i < stlora_safetensors_count(one->files); i++) {
-        const stlora_view *a = stlora_safetensors_at(one->files, i), *b = tensor(two, stlora_safetensors_name(one->files, i));
+        const stlora_view *a = stlora_safetensors_at(one->files, i),
+                          *b = tensor(two, stlora_safetensors_name(one->files, i));
         assert_memory_equal(a->data, b->data, (size_t)stlora_view_count(a) * sizeof(float));
     }
     for (size_t id = 0; id < one->linear_count; id++) {
@@ -191,10 +201,14 @@ static void test_shards(void **state)
 static void test_missing_tensors(void **state)
 {
     (void)state;
-    static const char *const names[] = {"model.embed_tokens.weight",          "model.norm.weight",
-                                        "model.layers.0.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight",
-                                        "model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.o_proj.weight",
-                                        "model.layers.1.mlp.gate_proj.weight", "model.layers.1.mlp.down_proj.weight",
+    static const char *const names[] = {"model.embed_tokens.weight",
+                                        "model.norm.weight",
+                                        "model.layers.0.input_layernorm.weight",
+                                        "model.layers.1.post_attention_layernorm.weight",
+                                        "model.layers.0.self_attn.q_proj.weight",
+                                        "model.layers.1.self_attn.o_proj.weight",
+                                        "model.layers.1.mlp.gate_proj.weight",
+                                        "model.layers.1.mlp.down_proj.weight",
                                         "lm_head.weight"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char words[160];
@@ -211,18 +225,23 @@ static void test_missing_tensors(void **state)
 static void test_shapes(void **state)
 {
     (void)state;
-    refused(&(tiny_options){.family = "llama", .longer = "model.layers.1.mlp.down_proj.weight"}, STLORA_E_FORMAT,
-            "tensor \"model.layers.1.mlp.down_proj.weight\" must have shape [16, 24] as config.json says, found [17, 24]");
+    refused(
+        &(tiny_options){.family = "llama", .longer = "model.layers.1.mlp.down_proj.weight"}, STLORA_E_FORMAT,
+        "tensor \"model.layers.1.mlp.down_proj.weight\" must have shape [16, 24] as config.json says, found [17, 24]");
     refused(&(tiny_options){.family = "llama", .longer = "model.norm.weight"}, STLORA_E_FORMAT,
             "tensor \"model.norm.weight\" must have shape [16] as config.json says, found [17]");
     refused(&(tiny_options){.family = "qwen2", .longer = "model.layers.0.self_attn.k_proj.bias"}, STLORA_E_FORMAT,
             "must have shape [8] as config.json says, found [9]");
-    refused(&(tiny_options){.family = "llama", .untied = true, .longer = "lm_head.weight"}, STLORA_E_FORMAT, "\"lm_head.weight\" must have shape [40, 16]");
+    refused(&(tiny_options){.family = "llama", .untied = true, .longer = "lm_head.weight"}, STLORA_E_FORMAT,
+            "\"lm_head.weight\" must have shape [40, 16]");
+    refused(&(tiny_options){.family = "llama", .config = "{\"hidden_size\": 32}"}, STLORA_E_FORMAT,
+            "\"model.embed_tokens.weight\" must have shape [40, 32] as config.json says, found [40, 16]");
     /* The file is right and config.json is not. */
-    static const char *const configs[] = {"{\"hidden_size\": 32}", "{\"vocab_size\": 41}", "{\"vocab_size\": 39}", "{\"intermediate_size\": 23}",
+    static const char *const configs[] = {"{\"vocab_size\": 41}", "{\"vocab_size\": 39}", "{\"intermediate_size\": 23}",
                                           "{\"num_key_value_heads\": 4}", "{\"head_dim\": 8}"};
     for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++)
-        refused(&(tiny_options){.family = "llama", .config = configs[i]}, STLORA_E_FORMAT, "as config.json says, found [");
+        refused(&(tiny_options){.family = "llama", .config = configs[i]}, STLORA_E_FORMAT,
+                "as config.json says, found [");
 }
 
 static void test_dtypes(void **state)
@@ -231,10 +250,16 @@ static void test_dtypes(void **state)
     static const stlora_dtype wrong[] = {STLORA_I32, STLORA_F64, STLORA_U8};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char words[160];
-        (void)snprintf(words, sizeof words, "tensor \"model.layers.0.mlp.up_proj.weight\" has dtype %s; wanted F32, F16 or BF16", stlora_dtype_name(wrong[i]));
-        refused(&(tiny_options){.family = "llama", .other = "model.layers.0.mlp.up_proj.weight", .other_dtype = wrong[i]}, STLORA_E_UNSUPPORTED, words);
+        (void)snprintf(words, sizeof words,
+                       "tensor \"model.layers.0.mlp.up_proj.weight\" has dtype %s; wanted F32, F16 or BF16",
+                       stlora_dtype_name(wrong[i]));
+        refused(
+            &(tiny_options){.family = "llama", .other = "model.layers.0.mlp.up_proj.weight", .other_dtype = wrong[i]},
+            STLORA_E_UNSUPPORTED, words);
     }
-    stlora_transformer *model = tiny_open("mixed", &(tiny_options){.family = "llama", .dtype = STLORA_F16, .other = "model.norm.weight", .other_dtype = STLORA_F32});
+    stlora_transformer *model = tiny_open(
+        "mixed", &(tiny_options){
+                     .family = "llama", .dtype = STLORA_F16, .other = "model.norm.weight", .other_dtype = STLORA_F32});
     assert_int_equal(model->embed.dtype, STLORA_F16);
     assert_int_equal(model->final_norm.w.dtype, STLORA_F32);
     stlora_transformer_close(model);
@@ -245,11 +270,16 @@ static void test_options(void **state)
     (void)state;
     refused(&(tiny_options){.family = "llama", .config = "{\"hidden_act\": \"gelu\"}"}, STLORA_E_UNSUPPORTED,
             "config.json: activation \"gelu\" is not supported for model_type \"llama\"; wanted \"silu\"");
-    refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"relu\"}"}, STLORA_E_UNSUPPORTED, "activation \"relu\"");
-    refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"silu\"}"}, STLORA_E_UNSUPPORTED, "activation \"silu\"");
-    refused(&(tiny_options){.family = "llama", .config = "{\"model_type\": \"mixtral\"}"}, STLORA_E_UNSUPPORTED, "mixtral");
-    stlora_transformer_close(tiny_open("swish", &(tiny_options){.family = "llama", .config = "{\"hidden_act\": \"swish\"}"}));
-    stlora_transformer_close(tiny_open("tanh", &(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"gelu_pytorch_tanh\"}"}));
+    refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"relu\"}"}, STLORA_E_UNSUPPORTED,
+            "activation \"relu\"");
+    refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"silu\"}"}, STLORA_E_UNSUPPORTED,
+            "activation \"silu\"");
+    refused(&(tiny_options){.family = "llama", .config = "{\"model_type\": \"mixtral\"}"}, STLORA_E_UNSUPPORTED,
+            "mixtral");
+    stlora_transformer_close(
+        tiny_open("swish", &(tiny_options){.family = "llama", .config = "{\"hidden_act\": \"swish\"}"}));
+    stlora_transformer_close(tiny_open(
+        "tanh", &(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"gelu_pytorch_tanh\"}"}));
     stlora_error err = {0};
     stlora_transformer *model = NULL;
     tiny_refused(stlora_transformer_open(&model, tiny_at("absent"), &err), &err, STLORA_E_IO, "absent");
@@ -259,9 +289,9 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TINY_TEST(test_llama),  TINY_TEST(test_biases),          TINY_TEST(test_bare_names), TINY_TEST(test_gpt2),
-        TINY_TEST(test_shards), TINY_TEST(test_missing_tensors), TINY_TEST(test_shapes),     TINY_TEST(test_dtypes),
-        TINY_TEST(test_options),
+        TINY_TEST(test_llama),  TINY_TEST(test_biases), TINY_TEST(test_bare_names),
+        TINY_TEST(test_gpt2),   TINY_TEST(test_shards), TINY_TEST(test_missing_tensors),
+        TINY_TEST(test_shapes), TINY_TEST(test_dtypes), TINY_TEST(test_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_evaluate.c: the loss of held-out rows is the mean over their supervised tokens, as if each were scored alone, however they are
- * packed; and the scorer's own rules. */
+/* test_evaluate.c: the loss of held-out rows is the mean over their supervised tokens, as if each were scored alone,
+ * however they are packed; and the scorer's own rules. */
 #include <math.h>
 
 #include "train/evaluate.h"
@@ -27,9 +27,11 @@ static void write_rows(rows *r, const char *path)
         for (int k = 0; k < r->length[i]; k++) {
             const char *comma = k ? ", " : "";
             r->ids[i][k] = (int32_t)(stlora_rng_u32(2, STLORA_RNG_SHUFFLE, (uint64_t)i, (uint64_t)k) % TINY_VOCAB);
-            r->counts[i][k] = k == 1 || (k > 0 && stlora_rng_u32(3, STLORA_RNG_SHUFFLE, (uint64_t)i, (uint64_t)k) % 3 != 0);
+            r->counts[i][k] =
+                k == 1 || (k > 0 && stlora_rng_u32(3, STLORA_RNG_SHUFFLE, (uint64_t)i, (uint64_t)k) % 3 != 0);
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%d", comma, (int)r->ids[i][k]);
-            label += (size_t)snprintf(labels + label, sizeof labels - label, "%s%d", comma, r->counts[i][k] ? (int)r->ids[i][k] : -100);
+            label += (size_t)snprintf(labels + label, sizeof labels - label, "%s%d", comma,
+                                      r->counts[i][k] ? (int)r->ids[i][k] : -100);
         }
         used += (size_t)snprintf(text + used, sizeof text - used, "], \"labels\": [%s]}\n", labels);
     }
@@ -86,7 +88,8 @@ static void check_mean(const char *name, const tiny_options *o, const char *prec
     assert_int_equal(found.step, 7); /* the caller's */
     assert_int_equal(found.rows, ROWS);
     assert_int_equal(found.supervised_tokens, count);
-    if (!(fabs(found.loss - sum / (double)count) <= 1e-6 * found.loss)) fail_msg("%s: loss %.9g, rows alone %.9g", name, found.loss, sum / (double)count);
+    if (!(fabs(found.loss - sum / (double)count) <= 1e-6 * found.loss))
+        fail_msg("%s: loss %.9g, rows alone %.9g", name, found.loss, sum / (double)count);
     assert_true(fabs(found.perplexity - exp(found.loss)) <= 1e-12 * found.perplexity);
     /* In the smallest memory that is accepted: the same bits. */
     int64_t budget = 1000;
@@ -117,7 +120,8 @@ static void test_stop(void **state)
     stlora_eval_metrics found = {.rows = -1};
     volatile sig_atomic_t stop = 1;
     open_fixture(&f, "model", &(tiny_options){.family = "llama"}, "fp32");
-    assert_int_equal(stlora_evaluate(&f.session, f.examples, (int64_t)1 << 40, &stop, &found, &err), STLORA_E_INTERRUPTED);
+    assert_int_equal(stlora_evaluate(&f.session, f.examples, (int64_t)1 << 40, &stop, &found, &err),
+                     STLORA_E_INTERRUPTED);
     assert_int_equal(found.rows, -1); /* untouched */
     stop = 0;
     assert_ok(stlora_evaluate(&f.session, f.examples, (int64_t)1 << 40, &stop, &found, &err));
@@ -135,18 +139,21 @@ static void test_scorer(void **state)
     static int32_t ids[700];
     const float *logprob;
     float whole[40];
-    for (int i = 0; i < 700; i++) ids[i] = (int32_t)(stlora_rng_u32(4, STLORA_RNG_SHUFFLE, 0, (uint64_t)i) % TINY_VOCAB);
+    for (int i = 0; i < 700; i++)
+        ids[i] = (int32_t)(stlora_rng_u32(4, STLORA_RNG_SHUFFLE, 0, (uint64_t)i) % TINY_VOCAB);
     tiny_write(tiny_at("model"), &(tiny_options){.family = "llama"});
     assert_ok(stlora_session_open(&session, tiny_at("model"), NULL, "fp32", 1, false, &err));
     assert_ok(stlora_scorer_create(&scorer, &session, &err));
     assert_ok(stlora_scorer_run(scorer, ids, 41, 1, "row", &logprob, &err));
     memcpy(whole, logprob, sizeof whole);
-    for (int i = 0; i < 40; i++) assert_true(logprob[i] < 0 && logprob[i] > -50);
+    for (int i = 0; i < 40; i++)
+        assert_true(logprob[i] < 0 && logprob[i] > -50);
     for (int64_t from = 2; from <= 40; from += 19) { /* a tail of the row is the tail of its numbers */
         assert_ok(stlora_scorer_run(scorer, ids, 41, from, "row", &logprob, &err));
         assert_memory_equal(logprob, whole + from - 1, (size_t)(41 - from) * sizeof(float));
     }
-    assert_ok(stlora_scorer_run(scorer, ids, 700, 1, "row", &logprob, &err)); /* room grows; what comes later changes nothing before it */
+    assert_ok(stlora_scorer_run(scorer, ids, 700, 1, "row", &logprob,
+                                &err)); /* room grows; what comes later changes nothing before it */
     assert_memory_equal(logprob, whole, sizeof whole);
     assert_ok(stlora_scorer_run(scorer, ids, 41, 1, "row", &logprob, &err));
     assert_memory_equal(logprob, whole, sizeof whole);
@@ -163,7 +170,8 @@ static void test_scorer(void **state)
     tiny_refused(stlora_scorer_run(scorer, ids, 41, 1, "rows.jsonl line 3", &logprob, &err), &err, STLORA_E_FORMAT,
                  "rows.jsonl line 3: id 40 at place 17, the model has 40 tokens");
     ids[17] = -1;
-    tiny_refused(stlora_scorer_run(scorer, ids, 41, 1, "row", &logprob, &err), &err, STLORA_E_FORMAT, "id -1 at place 17");
+    tiny_refused(stlora_scorer_run(scorer, ids, 41, 1, "row", &logprob, &err), &err, STLORA_E_FORMAT,
+                 "id -1 at place 17");
     stlora_scorer_free(scorer);
     stlora_scorer_free(NULL);
     stlora_session_close(&session);
@@ -181,8 +189,8 @@ static void test_learned_positions_end(void **state)
     assert_ok(stlora_session_open(&session, tiny_at("model"), NULL, "fp32", 1, false, &err));
     assert_ok(stlora_scorer_create(&scorer, &session, &err));
     assert_ok(stlora_scorer_run(scorer, ids, TINY_POSITIONS, 1, "row", &logprob, &err));
-    tiny_refused(stlora_scorer_run(scorer, ids, TINY_POSITIONS + 1, 1, "row 5", &logprob, &err), &err, STLORA_E_UNSUPPORTED,
-                 "row 5: 65 tokens are more than the model's 64 positions");
+    tiny_refused(stlora_scorer_run(scorer, ids, TINY_POSITIONS + 1, 1, "row 5", &logprob, &err), &err,
+                 STLORA_E_UNSUPPORTED, "row 5: 65 tokens are more than the model's 64 positions");
     stlora_scorer_free(scorer);
     stlora_session_close(&session);
 }
@@ -190,7 +198,10 @@ static void test_learned_positions_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TINY_TEST(test_mean_over_rows_alone), TINY_TEST(test_stop), TINY_TEST(test_scorer), TINY_TEST(test_learned_positions_end),
+        TINY_TEST(test_mean_over_rows_alone),
+        TINY_TEST(test_stop),
+        TINY_TEST(test_scorer),
+        TINY_TEST(test_learned_positions_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

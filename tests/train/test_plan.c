@@ -1,4 +1,5 @@
-/* test_plan.c: how a run is cut to fit its memory: never above the budget, never worse with more of it, and honest about its least. */
+/* test_plan.c: how a run is cut to fit its memory: never above the budget, never worse with more of it, and honest
+ * about its least. */
 #include <malloc.h>
 #include <math.h>
 
@@ -12,15 +13,26 @@ static void test_memory_words(void **state)
     static const struct {
         const char *text;
         int64_t bytes;
-    } good[] = {{"1", 1},           {"100000", 100000},        {"4G", (int64_t)4 << 30}, {"4g", (int64_t)4 << 30}, {"512M", 512 << 20},
-                {"512m", 512 << 20}, {"7K", 7 << 10},           {"2T", (int64_t)2 << 40}, {"1.5G", 3 << 29},        {"0.5K", 512},
-                {"800M", 800 << 20}, {"1e3", 1000}};
+    } good[] = {{"1", 1},
+                {"100000", 100000},
+                {"4G", (int64_t)4 << 30},
+                {"4g", (int64_t)4 << 30},
+                {"512M", 512 << 20},
+                {"512m", 512 << 20},
+                {"7K", 7 << 10},
+                {"2T", (int64_t)2 << 40},
+                {"1.5G", 3 << 29},
+                {"0.5K", 512},
+                {"800M", 800 << 20},
+                {"1e3", 1000}};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         int64_t bytes = -1;
         assert_ok(stlora_memory_parse(good[i].text, &bytes, &err));
-        if (bytes != good[i].bytes) fail_msg("\"%s\": wanted %lld, found %lld", good[i].text, (long long)good[i].bytes, (long long)bytes);
+        if (bytes != good[i].bytes)
+            fail_msg("\"%s\": wanted %lld, found %lld", good[i].text, (long long)good[i].bytes, (long long)bytes);
     }
-    static const char *const bad[] = {"", "0", "-1", "-4G", "+4G", " 4G", "4 G", "4GB", "4GiB", "G", "4X", "4G ", "nan", "inf", "1e400", "1e19",
+    static const char *const bad[] = {"",         "0",   "-1",   "-4G",  "+4G", " 4G", "4 G",   "4GB",
+                                      "4GiB",     "G",   "4X",   "4G ",  "nan", "inf", "1e400", "1e19",
                                       "9000000T", "0.1", "four", "4,5G", "4G4", "."};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         int64_t bytes = -1;
@@ -49,14 +61,18 @@ typedef struct case_of_plan {
 } case_of_plan;
 
 static const case_of_plan cases[] = {
-    {"llama", "all-linear", STLORA_F32, true, 0, 50, 700, 16, 2},      {"llama", "all-linear", STLORA_BF16, true, 0.1, 60, 60, 1, 2},
-    {"llama", "1.mlp.down_proj", STLORA_F32, true, 0, 30, 3000, 100, 1}, {"llama", "lm_head", STLORA_F32, true, 0.1, 30, 300, 10, 0},
-    {"gpt2", "all-linear", STLORA_F32, false, 0, 64, 6400, 100, 0},    {"gpt2", "c_attn,lm_head", STLORA_BF16, true, 0, 1, 40, 40, 2},
+    {"llama", "all-linear", STLORA_F32, true, 0, 50, 700, 16, 2},
+    {"llama", "all-linear", STLORA_BF16, true, 0.1, 60, 60, 1, 2},
+    {"llama", "1.mlp.down_proj", STLORA_F32, true, 0, 30, 3000, 100, 1},
+    {"llama", "lm_head", STLORA_F32, true, 0.1, 30, 300, 10, 0},
+    {"gpt2", "all-linear", STLORA_F32, false, 0, 64, 6400, 100, 0},
+    {"gpt2", "c_attn,lm_head", STLORA_BF16, true, 0, 1, 40, 40, 2},
 };
 
 enum { FIXED = 5000 };
 
-/* Ever less memory: what was planned fits, what was given up is never taken back, and the order of giving up is the header's. */
+/* Ever less memory: what was planned fits, what was given up is never taken back, and the order of giving up is the
+ * header's. */
 static void check_budgets(const stlora_transformer *model, const stlora_lora *lora, const case_of_plan *c)
 {
     stlora_error err = {0};
@@ -65,14 +81,16 @@ static void check_budgets(const stlora_transformer *model, const stlora_lora *lo
     bool first = true, lean = false;
     while (true) {
         memset(&shape, 0x55, sizeof shape);
-        stlora_status status = stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED, budget, &shape, &err);
+        stlora_status status = stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens,
+                                                 c->batch_size, FIXED, budget, &shape, &err);
         if (status != STLORA_OK) {
             tiny_refused(status, &err, STLORA_E_NOMEM, "--max-memory: this run needs at least 1 MiB");
             assert_int_equal(shape.max_tokens, 0x5555555555555555); /* untouched */
             break;
         }
         size_t bytes = bytes_of(model, lora, &shape);
-        if (bytes + FIXED > (size_t)budget) fail_msg("%lld bytes were given, %zu planned", (long long)budget, bytes + FIXED);
+        if (bytes + FIXED > (size_t)budget)
+            fail_msg("%lld bytes were given, %zu planned", (long long)budget, bytes + FIXED);
         assert_true(shape.max_tokens >= c->longest && shape.max_tokens <= c->batch_tokens);
         assert_int_equal(shape.max_segments, c->batch_size);
         assert_int_equal(shape.max_positions, c->longest);
@@ -85,14 +103,18 @@ static void check_budgets(const stlora_transformer *model, const stlora_lora *lo
             assert_int_equal(shape.max_tokens, c->batch_tokens < 2048 ? c->batch_tokens : 2048);
             assert_int_equal(shape.layers_recomputed, 0);
         } else {
-            assert_true(shape.max_tokens <= before.max_tokens && shape.layers_recomputed >= before.layers_recomputed && shape.logits_rows <= before.logits_rows);
-            if (shape.logits_rows < before.logits_rows) assert_true(shape.max_tokens == c->longest && (!c->train || shape.layers_recomputed == c->reached));
+            assert_true(shape.max_tokens <= before.max_tokens && shape.layers_recomputed >= before.layers_recomputed &&
+                        shape.logits_rows <= before.logits_rows);
+            if (shape.logits_rows < before.logits_rows)
+                assert_true(shape.max_tokens == c->longest && (!c->train || shape.layers_recomputed == c->reached));
         }
-        lean = shape.max_tokens == c->longest && shape.logits_rows <= 16 && (!c->train || shape.layers_recomputed == c->reached);
+        lean = shape.max_tokens == c->longest && shape.logits_rows <= 16 &&
+               (!c->train || shape.layers_recomputed == c->reached);
         first = false;
         before = shape;
         budget = (int64_t)bytes + FIXED; /* exactly enough gives the same, ... */
-        assert_ok(stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED, budget, &shape, &err));
+        assert_ok(stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED,
+                                    budget, &shape, &err));
         assert_memory_equal(&shape, &before, sizeof shape);
         budget--; /* ... and one byte less does not */
     }
@@ -102,7 +124,8 @@ static void check_budgets(const stlora_transformer *model, const stlora_lora *lo
 static void test_budgets(void **state)
 {
     (void)state;
-    stlora_transformer *llama = tiny_open("llama", &(tiny_options){.family = "llama"}), *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"});
+    stlora_transformer *llama = tiny_open("llama", &(tiny_options){.family = "llama"}),
+                       *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"});
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const stlora_transformer *model = strcmp(cases[i].family, "gpt2") == 0 ? gpt2 : llama;
         stlora_lora *lora = tiny_lora(model, cases[i].targets, 2, cases[i].dropout, true);
@@ -124,12 +147,15 @@ static void test_what_it_would_take(void **state)
     stlora_lora *lora = tiny_lora(model, "all-linear", 2, 0, true);
     enum { LONGEST = 9000 };
     const size_t fixed = 3 << 20;
-    tiny_refused(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, 2 << 20, &shape, &err), &err, STLORA_E_NOMEM, "given 2 MiB");
+    tiny_refused(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, 2 << 20, &shape, &err),
+                 &err, STLORA_E_NOMEM, "given 2 MiB");
     const char *number = strstr(err.text, "at least ");
     assert_non_null(number);
     int64_t mib = strtoll(number + strlen("at least "), NULL, 10);
     assert_true(mib > 10);
-    assert_int_equal(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, (mib - 1) << 20, &shape, &err), STLORA_E_NOMEM);
+    assert_int_equal(
+        stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, (mib - 1) << 20, &shape, &err),
+        STLORA_E_NOMEM);
     assert_ok(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, mib << 20, &shape, &err));
     assert_int_equal(shape.layers_recomputed, 2);
     stlora_lora_free(lora);
@@ -149,17 +175,24 @@ static void test_measured_is_taken(void **state)
     stlora_lora *lora = tiny_lora(model, "all-linear", 2, 0.1, true);
     assert_ok(stlora_backend_create(&backend, "cpu", 1, &err));
     for (int64_t recomputed = 0; recomputed <= 2; recomputed++) {
-        stlora_pass_shape shape = {.max_tokens = 2000, .max_segments = 9, .max_positions = 900, .logits_rows = 300, .layers_recomputed = recomputed, .train = true};
+        stlora_pass_shape shape = {.max_tokens = 2000,
+                                   .max_segments = 9,
+                                   .max_positions = 900,
+                                   .logits_rows = 300,
+                                   .layers_recomputed = recomputed,
+                                   .train = true};
         stlora_pass *pass;
         struct mallinfo2 before = mallinfo2();
         assert_ok(stlora_pass_create(&pass, model, lora, backend, &shape, &err));
         struct mallinfo2 after = mallinfo2();
-        size_t taken = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd, planned = bytes_of(model, lora, &shape);
+        size_t taken = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd,
+               planned = bytes_of(model, lora, &shape);
         if (taken < planned || taken > planned + 16384) fail_msg("%zu bytes planned, %zu taken", planned, taken);
         const int32_t ids[3] = {1, 2, 3}, positions[3] = {0, 1, 2}, targets[3] = {2, 3, -1};
         const int64_t starts[2] = {0, 3}, rows[1] = {0}, at[2] = {0, 1};
         double loss = 0;
-        stlora_pass_grad(pass, &(stlora_pass_batch){3, 1, 2, ids, positions, starts, rows, targets, at}, 1, 1, 1, &loss);
+        stlora_pass_grad(pass, &(stlora_pass_batch){3, 1, 2, ids, positions, starts, rows, targets, at}, 1, 1, 1,
+                         &loss);
         struct mallinfo2 used = mallinfo2();
         assert_true(used.uordblks == after.uordblks && used.hblkhd == after.hblkhd);
         stlora_pass_free(pass);
@@ -177,7 +210,8 @@ static void test_longest_batch(void **state)
     stlora_examples *examples;
     stlora_session session;
     tiny_write(tiny_at("model"), &(tiny_options){.family = "llama"});
-    tiny_put(tiny_at("rows.jsonl"), "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6, 7]}\n{\"input_ids\": [1, 2]}\n{\"input_ids\": [9, 8, 7, 6, 5]}\n");
+    tiny_put(tiny_at("rows.jsonl"), "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6, "
+                                    "7]}\n{\"input_ids\": [1, 2]}\n{\"input_ids\": [9, 8, 7, 6, 5]}\n");
     assert_ok(stlora_session_open(&session, tiny_at("model"), NULL, "fp32", 1, false, &err));
     const char *path = tiny_at("rows.jsonl");
     assert_ok(stlora_session_examples(&session, (stlora_strings){&path, 1}, 1024, true, &examples, NULL, &err));
@@ -197,8 +231,8 @@ static void test_longest_batch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory_words), TINY_TEST(test_budgets), TINY_TEST(test_what_it_would_take), TINY_TEST(test_measured_is_taken),
-        TINY_TEST(test_longest_batch),
+        cmocka_unit_test(test_memory_words), TINY_TEST(test_budgets),       TINY_TEST(test_what_it_would_take),
+        TINY_TEST(test_measured_is_taken),   TINY_TEST(test_longest_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* test_run_dir.c: who may use a run's directory, which checkpoints are there, metrics.jsonl cut back after a kill, fingerprints. */
+/* test_run_dir.c: who may use a run's directory, which checkpoints are there, metrics.jsonl cut back after a kill,
+ * fingerprints. */
 #include <math.h>
 #include <unistd.h>
 
@@ -30,13 +31,16 @@ static void test_check(void **state)
     make_dir(tiny_at("full"));
     tiny_put(tiny_at("full/.hidden"), "x");
     tiny_refused(stlora_run_dir_check(tiny_at("full"), false, &err), &err, STLORA_E_USAGE, "--output-dir: ");
-    tiny_refused(STLORA_E_USAGE, &err, STLORA_E_USAGE, "full is not empty; name another directory, or go on with --resume-from-checkpoint latest");
+    tiny_refused(STLORA_E_USAGE, &err, STLORA_E_USAGE,
+                 "full is not empty; name another directory, or go on with --resume-from-checkpoint latest");
     assert_ok(stlora_run_dir_check(tiny_at("full"), true, &err));
     tiny_put(tiny_at("file"), "x");
     for (int resuming = 0; resuming < 2; resuming++)
-        tiny_refused(stlora_run_dir_check(tiny_at("file"), resuming, &err), &err, STLORA_E_USAGE, "file is there and is no directory");
+        tiny_refused(stlora_run_dir_check(tiny_at("file"), resuming, &err), &err, STLORA_E_USAGE,
+                     "file is there and is no directory");
     assert_int_equal(symlink(tiny_at("nowhere"), tiny_at("dangling")), 0);
-    tiny_refused(stlora_run_dir_check(tiny_at("dangling"), false, &err), &err, STLORA_E_USAGE, "dangling is there and is no directory");
+    tiny_refused(stlora_run_dir_check(tiny_at("dangling"), false, &err), &err, STLORA_E_USAGE,
+                 "dangling is there and is no directory");
     assert_int_equal(symlink(tiny_at("empty"), tiny_at("link")), 0);
     assert_ok(stlora_run_dir_check(tiny_at("link"), false, &err));
 }
@@ -60,16 +64,18 @@ static void test_make(void **state)
     assert_ok(stlora_run_dir_make(tiny_at("a/b/c"), &err));
     assert_false(there("a/b/c/.run.json.tmp-abc123"));
     assert_false(there("a/b/c/.checkpoint-5.tmp-Xy0"));
-    assert_true(there("a/b/c/run.json") && there("a/b/c/.keep") && there("a/b/c/notes.tmp-x") && there("a/b/c/checkpoint-4"));
+    assert_true(there("a/b/c/run.json") && there("a/b/c/.keep") && there("a/b/c/notes.tmp-x") &&
+                there("a/b/c/checkpoint-4"));
     tiny_put(tiny_at("file"), "x");
     tiny_refused(stlora_run_dir_make(tiny_at("file"), &err), &err, STLORA_E_IO, "file: the directory cannot be made");
-    tiny_refused(stlora_run_dir_make(tiny_at("file/below"), &err), &err, STLORA_E_IO, "file/below: the directory cannot be made");
+    tiny_refused(stlora_run_dir_make(tiny_at("file/below"), &err), &err, STLORA_E_IO,
+                 "file/below: the directory cannot be made");
 }
 
 static void check_latest(const char *name)
 {
     stlora_error err = {0};
-    char *found = (char *)(uintptr_t)"untouched";
+    char *found = (char *)(uintptr_t) "untouched";
     assert_ok(stlora_run_dir_latest(tiny_root, &found, &err));
     if (!name)
         assert_null(found);
@@ -82,9 +88,10 @@ static void check_latest(const char *name)
 static void test_latest_and_prune(void **state)
 {
     (void)state;
-    static const char *const odd[] = {"checkpoint-",    "checkpoint-x",  "checkpoint-010", "checkpoint--7",  "checkpoint-7x",
-                                      "checkpoint-1e9", "checkpoint- 8", "checkpoint-+8",  "Checkpoint-900", "xcheckpoint-900",
-                                      "checkpoint-00",  "checkpoint-99999999999999999999"};
+    static const char *const odd[] = {"checkpoint-",     "checkpoint-x",  "checkpoint-010",
+                                      "checkpoint--7",   "checkpoint-7x", "checkpoint-1e9",
+                                      "checkpoint- 8",   "checkpoint-+8", "Checkpoint-900",
+                                      "xcheckpoint-900", "checkpoint-00", "checkpoint-99999999999999999999"};
     static const char *const steps[] = {"checkpoint-2", "checkpoint-100", "checkpoint-9", "checkpoint-0"};
     stlora_error err = {0};
     char *found = NULL;
@@ -92,7 +99,8 @@ static void test_latest_and_prune(void **state)
     assert_null(found);
     assert_ok(stlora_run_dir_prune(tiny_at("absent"), 1, &err));
     check_latest(NULL);
-    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) make_dir(tiny_at(odd[i]));
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
+        make_dir(tiny_at(odd[i]));
     tiny_put(tiny_at("checkpoint-500"), "a file of the user's");
     check_latest(NULL);
     for (size_t i = 0; i < 4; i++) {
@@ -101,12 +109,14 @@ static void test_latest_and_prune(void **state)
         (void)snprintf(inside, sizeof inside, "%s/optimizer.safetensors", steps[i]);
         tiny_put(tiny_at(inside), "x");
     }
-    check_latest("checkpoint-100"); /* by number, not by letters */
+    check_latest("checkpoint-100");                      /* by number, not by letters */
     assert_ok(stlora_run_dir_prune(tiny_root, 0, &err)); /* 0 = all stay */
-    for (size_t i = 0; i < 4; i++) assert_true(there(steps[i]));
+    for (size_t i = 0; i < 4; i++)
+        assert_true(there(steps[i]));
     assert_ok(stlora_run_dir_prune(tiny_root, 4, &err));
     assert_ok(stlora_run_dir_prune(tiny_root, 9, &err));
-    for (size_t i = 0; i < 4; i++) assert_true(there(steps[i]));
+    for (size_t i = 0; i < 4; i++)
+        assert_true(there(steps[i]));
     assert_ok(stlora_run_dir_prune(tiny_root, 2, &err));
     assert_true(there("checkpoint-100") && there("checkpoint-9"));
     assert_false(there("checkpoint-2") || there("checkpoint-0"));
@@ -123,8 +133,17 @@ static void test_latest_and_prune(void **state)
 static void write_step(stlora_metrics_file *file, int64_t step, double loss)
 {
     stlora_error err = {0};
-    stlora_step_metrics m = {.step = step, .total_steps = 9, .epoch = 0.25 * (double)step, .loss = loss, .grad_norm = 1.0 / 3, .learning_rate = 1e-4,
-                             .tokens = 100 + step, .supervised_tokens = 50, .seconds = 0.5, .tokens_per_second = 200, .pairs_shrinking = 14};
+    stlora_step_metrics m = {.step = step,
+                             .total_steps = 9,
+                             .epoch = 0.25 * (double)step,
+                             .loss = loss,
+                             .grad_norm = 1.0 / 3,
+                             .learning_rate = 1e-4,
+                             .tokens = 100 + step,
+                             .supervised_tokens = 50,
+                             .seconds = 0.5,
+                             .tokens_per_second = 200,
+                             .pairs_shrinking = 14};
     assert_ok(stlora_metrics_step(file, &m, &err));
 }
 
@@ -175,14 +194,20 @@ static void test_metrics_lines(void **state)
     assert_ok(stlora_metrics_step(&file, &skipped, &err));
     stlora_metrics_close(&file);
     stlora_metrics_close(&file); /* once more is harmless */
-    check_metrics("{\"step\": 0, \"eval_loss\": 2.5, \"eval_perplexity\": 12.182494, \"eval_supervised_tokens\": 12, \"eval_rows\": 3}\n"
-                  "{\"step\": 1, \"epoch\": 0.25, \"loss\": 1.23456789, \"grad_norm\": 0.333333333, \"learning_rate\": 0.0001, \"tokens\": 101, "
-                  "\"supervised_tokens\": 50, \"seconds\": 0.500000, \"tokens_per_second\": 200.0, \"pairs_shrinking\": 14}\n"
-                  "{\"step\": 2, \"epoch\": 0.5, \"loss\": null, \"grad_norm\": 0.333333333, \"learning_rate\": 0.0001, \"tokens\": 102, "
-                  "\"supervised_tokens\": 50, \"seconds\": 0.500000, \"tokens_per_second\": 200.0, \"pairs_shrinking\": 14}\n"
-                  "{\"step\": 2, \"eval_loss\": null, \"eval_perplexity\": null, \"eval_supervised_tokens\": 12, \"eval_rows\": 3}\n"
-                  "{\"step\": 3, \"epoch\": 0, \"loss\": 1, \"grad_norm\": null, \"learning_rate\": 0, \"tokens\": 0, \"supervised_tokens\": 0, "
-                  "\"seconds\": 0.000000, \"tokens_per_second\": 0.0, \"pairs_shrinking\": 0, \"skipped\": true}\n");
+    check_metrics(
+        "{\"step\": 0, \"eval_loss\": 2.5, \"eval_perplexity\": 12.182494, \"eval_supervised_tokens\": 12, "
+        "\"eval_rows\": 3}\n"
+        "{\"step\": 1, \"epoch\": 0.25, \"loss\": 1.23456789, \"grad_norm\": 0.333333333, \"learning_rate\": 0.0001, "
+        "\"tokens\": 101, "
+        "\"supervised_tokens\": 50, \"seconds\": 0.500000, \"tokens_per_second\": 200.0, \"pairs_shrinking\": 14}\n"
+        "{\"step\": 2, \"epoch\": 0.5, \"loss\": null, \"grad_norm\": 0.333333333, \"learning_rate\": 0.0001, "
+        "\"tokens\": 102, "
+        "\"supervised_tokens\": 50, \"seconds\": 0.500000, \"tokens_per_second\": 200.0, \"pairs_shrinking\": 14}\n"
+        "{\"step\": 2, \"eval_loss\": null, \"eval_perplexity\": null, \"eval_supervised_tokens\": 12, \"eval_rows\": "
+        "3}\n"
+        "{\"step\": 3, \"epoch\": 0, \"loss\": 1, \"grad_norm\": null, \"learning_rate\": 0, \"tokens\": 0, "
+        "\"supervised_tokens\": 0, "
+        "\"seconds\": 0.000000, \"tokens_per_second\": 0.0, \"pairs_shrinking\": 0, \"skipped\": true}\n");
 }
 
 static void test_metrics_are_cut_back(void **state)
@@ -190,7 +215,8 @@ static void test_metrics_are_cut_back(void **state)
     (void)state;
     stlora_error err = {0};
     stlora_metrics_file file;
-    static const char two[] = "{\"step\": 0, \"eval_loss\": 2}\n{\"step\": 1}\n{\"step\": 2, \"loss\": null}\n{\"step\": 2, \"eval_loss\": 1}\n";
+    static const char two[] = "{\"step\": 0, \"eval_loss\": 2}\n{\"step\": 1}\n{\"step\": 2, \"loss\": "
+                              "null}\n{\"step\": 2, \"eval_loss\": 1}\n";
     static const char rest[] = "{\"step\": 3}\n{\"step\": 4}\n";
     char text[600];
     (void)snprintf(text, sizeof text, "%s%s", two, rest);
@@ -204,7 +230,10 @@ static void test_metrics_are_cut_back(void **state)
     assert_ok(stlora_metrics_open(&file, tiny_root, 2, &err)); /* what comes then is appended */
     write_eval(&file, 3, 0);
     stlora_metrics_close(&file);
-    (void)snprintf(text, sizeof text, "%s{\"step\": 3, \"eval_loss\": 0, \"eval_perplexity\": 1, \"eval_supervised_tokens\": 12, \"eval_rows\": 3}\n", two);
+    (void)snprintf(
+        text, sizeof text,
+        "%s{\"step\": 3, \"eval_loss\": 0, \"eval_perplexity\": 1, \"eval_supervised_tokens\": 12, \"eval_rows\": 3}\n",
+        two);
     check_metrics(text);
     reopen(-1);
     check_metrics("");
@@ -216,8 +245,9 @@ static void test_metrics_are_cut_back(void **state)
 static void test_torn_lines(void **state)
 {
     (void)state;
-    static const char *const torn[] = {"{\"step\": 3}", "{\"step\": 3, \"lo", "{\"step\":", "{\"step\": 3]\n", "\n", "{\"step\": \"3\"}\n", "7\n", "{\"loss\": 1}\n",
-                                       "{\"step\": 3}x\n", "{\"st\n{\"step\": 3}\n"};
+    static const char *const torn[] = {
+        "{\"step\": 3}", "{\"step\": 3, \"lo", "{\"step\":",       "{\"step\": 3]\n",       "\n", "{\"step\": \"3\"}\n",
+        "7\n",           "{\"loss\": 1}\n",    "{\"step\": 3}x\n", "{\"st\n{\"step\": 3}\n"};
     for (size_t i = 0; i < sizeof torn / sizeof torn[0]; i++) {
         char text[200];
         (void)snprintf(text, sizeof text, "{\"step\": 1}\n{\"step\": 2}\n%s", torn[i]);
@@ -287,7 +317,8 @@ static void test_hash_of_inputs(void **state)
     tiny_put(data, "{ }");
     assert_ok(stlora_hash_inputs(&other, tiny_at("model"), NULL, paths, 1, &err));
     assert_false(json_equal(first, other));
-    assert_true(json_equal(json_object_get(first, tiny_at("model/config.json")), json_object_get(other, tiny_at("model/config.json"))));
+    assert_true(json_equal(json_object_get(first, tiny_at("model/config.json")),
+                           json_object_get(other, tiny_at("model/config.json"))));
     assert_false(json_equal(json_object_get(first, data), json_object_get(other, data)));
     json_decref(first);
     json_decref(again);
@@ -298,8 +329,14 @@ static void test_hash_of_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TINY_TEST(test_check),         TINY_TEST(test_make),  TINY_TEST(test_latest_and_prune), TINY_TEST(test_metrics_lines), TINY_TEST(test_metrics_are_cut_back),
-        TINY_TEST(test_torn_lines),    TINY_TEST(test_hash),  TINY_TEST(test_hash_of_inputs),
+        TINY_TEST(test_check),
+        TINY_TEST(test_make),
+        TINY_TEST(test_latest_and_prune),
+        TINY_TEST(test_metrics_lines),
+        TINY_TEST(test_metrics_are_cut_back),
+        TINY_TEST(test_torn_lines),
+        TINY_TEST(test_hash),
+        TINY_TEST(test_hash_of_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

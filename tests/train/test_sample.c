@@ -32,9 +32,10 @@ static void test_greedy(void **state)
     assert_int_equal(draw((float[]){1, 3, 2}, 3, greedy, 0), 1);
 }
 
-/* Draws by index 0, 1, 2 ... against probabilities. Pearson's statistic of the tokens that can come has their number less one as mean and
- * twice that as variance; four deviations and a little. A token of probability 0 never comes. */
-static void check_distribution(const char *what, const float *logits, int64_t vocab, stlora_sampling sampling, const double *wanted)
+/* Draws by index 0, 1, 2 ... against probabilities. Pearson's statistic of the tokens that can come has their number
+ * less one as mean and twice that as variance; four deviations and a little. A token of probability 0 never comes. */
+static void check_distribution(const char *what, const float *logits, int64_t vocab, stlora_sampling sampling,
+                               const double *wanted)
 {
     stlora_error err = {0};
     stlora_sampler_scratch scratch;
@@ -58,7 +59,8 @@ static void check_distribution(const char *what, const float *logits, int64_t vo
         possible++;
     }
     assert_true(fabs(sum - 1) < 1e-9);
-    if (!(chi <= possible - 1 + 4 * sqrt(2.0 * (possible - 1)) + 2)) fail_msg("%s: chi square %g over %d tokens", what, chi, possible);
+    if (!(chi <= possible - 1 + 4 * sqrt(2.0 * (possible - 1)) + 2))
+        fail_msg("%s: chi square %g over %d tokens", what, chi, possible);
     stlora_sampler_scratch_free(&scratch);
 }
 
@@ -74,7 +76,8 @@ static void test_distributions(void **state)
     s.seed = 43;
     check_distribution("another seed", x, 5, s, (double[]){0.0625, 0.5, 0.125, 0.25, 0.0625});
     s.temperature = 2;
-    check_distribution("temperature 2", x, 5, s, (double[]){root[0] / all, root[1] / all, root[2] / all, root[3] / all, root[4] / all});
+    check_distribution("temperature 2", x, 5, s,
+                       (double[]){root[0] / all, root[1] / all, root[2] / all, root[3] / all, root[4] / all});
     s.temperature = 0.5; /* squares: 1, 64, 4, 16, 1 of 86 */
     check_distribution("temperature 0.5", x, 5, s, (double[]){1 / 86.0, 64 / 86.0, 4 / 86.0, 16 / 86.0, 1 / 86.0});
     s.temperature = 1;
@@ -99,7 +102,7 @@ static void test_distributions(void **state)
     check_distribution("top-p 0.001", x, 5, s, (double[]){0, 1, 0, 0, 0});
     s.top_p = 0;
     check_distribution("top-p 0", x, 5, s, (double[]){0, 1, 0, 0, 0});
-    /* top-k first: of the two that it leaves the first has 2/3, which is enough; the other way round both would stay. */
+    /* top-k first: of the two that it leaves the first has 2/3, enough; the other way round both would stay. */
     s.top_p = 0.6;
     s.top_k = 2;
     check_distribution("top-k 2, top-p 0.6", x, 5, s, (double[]){0, 1, 0, 0, 0});
@@ -114,7 +117,8 @@ static void test_distributions(void **state)
 static void test_ties_and_edges(void **state)
 {
     (void)state;
-    const float even[8] = {3, 3, 3, 3, 3, 3, 3, 3}, holes[4] = {-INFINITY, 1000, -INFINITY, 1000}, far[3] = {-1e30f, 3e38f, -3e38f};
+    const float even[8] = {3, 3, 3, 3, 3, 3, 3, 3}, holes[4] = {-INFINITY, 1000, -INFINITY, 1000},
+                far[3] = {-1e30f, 3e38f, -3e38f};
     stlora_sampling s = {.temperature = 1, .top_p = 1, .seed = 1};
     check_distribution("even", even, 8, s, (double[]){0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125, 0.125});
     check_distribution("holes", holes, 4, s, (double[]){0, 0.5, 0, 0.5});
@@ -136,10 +140,12 @@ static void test_reproducible(void **state)
     float logits[LARGEST];
     int32_t forward[64];
     int other_seed = 0, other_index = 0;
-    for (int v = 0; v < LARGEST; v++) logits[v] = 0.1f * (float)v;
+    for (int v = 0; v < LARGEST; v++)
+        logits[v] = 0.1f * (float)v;
     stlora_sampling s = {.temperature = 1, .top_p = 1, .seed = 7}, t = s;
     t.seed = 8;
-    for (uint64_t i = 0; i < 64; i++) forward[i] = draw(logits, LARGEST, s, i);
+    for (uint64_t i = 0; i < 64; i++)
+        forward[i] = draw(logits, LARGEST, s, i);
     for (uint64_t i = 64; i-- > 0;) {
         assert_int_equal(draw(logits, LARGEST, s, i), forward[i]);
         other_seed += draw(logits, LARGEST, t, i) != forward[i];
@@ -154,7 +160,8 @@ static void test_nonfinite(void **state)
     stlora_error err = {0};
     stlora_sampler_scratch scratch;
     const float bad[][4] = {{0, 1, NAN, 2}, {NAN, 1, 2, 3}, {0, 1, 2, INFINITY}};
-    static const char *const words[] = {"the logit of token 2 is not finite", "the logit of token 0 is not finite", "the logit of token 3 is not finite"};
+    static const char *const words[] = {"the logit of token 2 is not finite", "the logit of token 0 is not finite",
+                                        "the logit of token 3 is not finite"};
     assert_ok(stlora_sampler_scratch_create(&scratch, 4, &err));
     for (int i = 0; i < 3; i++) {
         for (int warm = 0; warm < 2; warm++) {
@@ -214,10 +221,12 @@ static void close_spoken(spoken *s)
     stlora_session_close(&s->session);
 }
 
-static stlora_status go_on(spoken *s, int64_t max_new, const stlora_sampling *sampling, bool ignore_eos, heard *h, stlora_error *err)
+static stlora_status go_on(spoken *s, int64_t max_new, const stlora_sampling *sampling, bool ignore_eos, heard *h,
+                           stlora_error *err)
 {
     h->count = 0;
-    return stlora_continue(&s->session, s->decoder, prompt, 4, max_new, sampling, ignore_eos, &s->scratch, h->stop, hear, h, err);
+    return stlora_continue(&s->session, s->decoder, prompt, 4, max_new, sampling, ignore_eos, &s->scratch, h->stop,
+                           hear, h, err);
 }
 
 static void test_continuation(void **state)
@@ -248,7 +257,8 @@ static void test_continuation(void **state)
     assert_ok(go_on(&s, 20, &greedy, false, &h, &err)); /* 4 + 20 = the room there is; the last one is not fed */
     assert_int_equal(h.count, 20);
     assert_ok(go_on(&s, 21, &greedy, false, &h, &err));
-    tiny_refused(go_on(&s, 22, &greedy, false, &h, &err), &err, STLORA_E_UNSUPPORTED, "25 tokens do not fit into a context of 24");
+    tiny_refused(go_on(&s, 22, &greedy, false, &h, &err), &err, STLORA_E_UNSUPPORTED,
+                 "25 tokens do not fit into a context of 24");
     assert_int_equal(h.count, 21);
     /* Each token has a random number of its own. */
     heard first = {.fail_at = -1};
@@ -256,8 +266,17 @@ static void test_continuation(void **state)
     assert_ok(go_on(&s, 16, &warm, false, &first, &err));
     assert_ok(go_on(&s, 16, &warm, false, &h, &err));
     assert_memory_equal(h.ids, first.ids, 16 * sizeof(int32_t));
-    for (int i = 1; i < 16; i++) different += h.ids[i] != h.ids[0];
+    for (int i = 1; i < 16; i++)
+        different += h.ids[i] != h.ids[0];
     assert_true(different > 8);
+    stlora_decoder_reset(s.decoder);
+    assert_ok(stlora_decoder_feed(s.decoder, prompt, 4, &logits, &err));
+    for (uint64_t i = 0; i < 16; i++) { /* by hand: the place in the text names it */
+        int32_t id;
+        assert_ok(stlora_sample(logits, TINY_VOCAB, &warm, i, &s.scratch, &id, &err));
+        assert_int_equal(id, h.ids[i]);
+        assert_ok(stlora_decoder_feed(s.decoder, &id, 1, &logits, &err));
+    }
     h.fail_at = 3;
     assert_int_equal(go_on(&s, 8, &greedy, false, &h, &err), STLORA_E_IO);
     assert_int_equal(h.count, 3);
@@ -272,7 +291,8 @@ static void test_continuation(void **state)
     int late = 0, unused = 0;
     for (int i = 1, seen; i < 16 && late < 2; i++) {
         seen = 0;
-        for (int j = 0; j < i; j++) seen += first.ids[j] == first.ids[i];
+        for (int j = 0; j < i; j++)
+            seen += first.ids[j] == first.ids[i];
         if (!seen) late = i;
     }
     assert_true(late >= 2);
@@ -297,8 +317,9 @@ static void test_continuation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy),       cmocka_unit_test(test_distributions), cmocka_unit_test(test_ties_and_edges),
-        cmocka_unit_test(test_reproducible), cmocka_unit_test(test_nonfinite),     TINY_TEST(test_continuation),
+        cmocka_unit_test(test_greedy),         cmocka_unit_test(test_distributions),
+        cmocka_unit_test(test_ties_and_edges), cmocka_unit_test(test_reproducible),
+        cmocka_unit_test(test_nonfinite),      TINY_TEST(test_continuation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

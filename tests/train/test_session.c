@@ -1,4 +1,5 @@
-/* test_session.c: what a verb opens: precision, end tokens, no tokenizer, an adapter of another model, rows cut to the model. */
+/* test_session.c: what a verb opens: precision, end tokens, no tokenizer, an adapter of another model, rows cut to the
+ * model. */
 #include "train/session.h"
 #include "train/tiny_model.h"
 
@@ -49,15 +50,18 @@ static void test_no_tokenizer(void **state)
     assert_null(session.tokenizer);
     assert_null(session.lora);
     assert_int_equal(session.eos, -1);
-    for (int32_t id = -1; id < TINY_VOCAB; id++) assert_false(stlora_session_is_end(&session, id)); /* -1 is no token */
+    for (int32_t id = -1; id < TINY_VOCAB; id++)
+        assert_false(stlora_session_is_end(&session, id)); /* -1 is no token */
     tiny_put(tiny_at("text.jsonl"), "{\"text\": \"Once\"}\n");
     const char *path = tiny_at("text.jsonl");
-    tiny_refused(stlora_session_examples(&session, (stlora_strings){&path, 1}, 64, true, &examples, NULL, &err), &err, STLORA_E_FORMAT, "text.jsonl");
+    tiny_refused(stlora_session_examples(&session, (stlora_strings){&path, 1}, 64, true, &examples, NULL, &err), &err,
+                 STLORA_E_FORMAT, "text.jsonl");
     assert_null(examples);
     stlora_session_close(&session);
     assert_ok(stlora_session_open(&session, tiny_at("ends"), NULL, "auto", 1, false, &err));
     assert_int_equal(session.eos, 5); /* the first is what training appends; each of them ends a text */
-    for (int32_t id = 0; id < TINY_VOCAB; id++) assert_int_equal(stlora_session_is_end(&session, id), id == 5 || id == 9);
+    for (int32_t id = 0; id < TINY_VOCAB; id++)
+        assert_int_equal(stlora_session_is_end(&session, id), id == 5 || id == 9);
     stlora_session_close(&session);
     assert_null(session.model);
     stlora_session_close(&session); /* once more is harmless */
@@ -68,12 +72,16 @@ static void test_refusals(void **state)
     (void)state;
     stlora_error err = {0};
     stlora_session session = {.eos = 77};
-    tiny_refused(stlora_session_open(&session, NULL, NULL, "auto", 1, false, &err), &err, STLORA_E_USAGE, "--model: wanted a model directory");
-    tiny_refused(stlora_session_open(&session, tiny_at("absent"), NULL, "auto", 1, false, &err), &err, STLORA_E_IO, "absent");
+    tiny_refused(stlora_session_open(&session, NULL, NULL, "auto", 1, false, &err), &err, STLORA_E_USAGE,
+                 "--model: wanted a model directory");
+    tiny_refused(stlora_session_open(&session, tiny_at("absent"), NULL, "auto", 1, false, &err), &err, STLORA_E_IO,
+                 "absent");
     tiny_write(tiny_at("model"), &(tiny_options){.family = "llama"});
-    tiny_refused(stlora_session_open(&session, tiny_at("model"), tiny_at("absent"), "auto", 1, false, &err), &err, STLORA_E_IO, "absent");
+    tiny_refused(stlora_session_open(&session, tiny_at("model"), tiny_at("absent"), "auto", 1, false, &err), &err,
+                 STLORA_E_IO, "absent");
     tiny_put(tiny_at("model/tokenizer.json"), "{");
-    tiny_refused(stlora_session_open(&session, tiny_at("model"), NULL, "auto", 1, false, &err), &err, STLORA_E_FORMAT, "tokenizer.json");
+    tiny_refused(stlora_session_open(&session, tiny_at("model"), NULL, "auto", 1, false, &err), &err, STLORA_E_FORMAT,
+                 "tokenizer.json");
     assert_int_equal(session.eos, 77); /* untouched */
     assert_null(session.model);
 }
@@ -106,10 +114,12 @@ static void test_adapters(void **state)
                  "base_model.model.model.layers.1.mlp.down_proj.lora_A.weight\" belongs to no map");
 }
 
-static stlora_example example(const stlora_session *session, const char *path, int64_t max_length, bool completion_only, stlora_examples **examples)
+static stlora_example example(const stlora_session *session, const char *path, int64_t max_length, bool completion_only,
+                              stlora_examples **examples)
 {
     stlora_error err = {0};
-    assert_ok(stlora_session_examples(session, (stlora_strings){&path, 1}, max_length, completion_only, examples, NULL, &err));
+    assert_ok(stlora_session_examples(session, (stlora_strings){&path, 1}, max_length, completion_only, examples, NULL,
+                                      &err));
     return stlora_examples_at(*examples, 0);
 }
 
@@ -120,12 +130,14 @@ static void test_rows_are_cut(void **state)
     static const struct {
         const char *family;
         int64_t max_length, wanted;
-    } cases[] = {{"llama", 1024, 100}, {"llama", 100, 100}, {"llama", 99, 99}, {"gpt2", 1024, TINY_POSITIONS}, {"gpt2", 65, 64}, {"gpt2", 63, 63}};
+    } cases[] = {{"llama", 1024, 100},           {"llama", 100, 100}, {"llama", 99, 99},
+                 {"gpt2", 1024, TINY_POSITIONS}, {"gpt2", 65, 64},    {"gpt2", 63, 63}};
     stlora_error err = {0};
     stlora_session session;
     stlora_examples *examples;
     char row[1000] = "{\"input_ids\": [0";
-    for (int i = 1; i < 100; i++) (void)snprintf(row + strlen(row), sizeof row - strlen(row), ", %d", i % TINY_VOCAB);
+    for (int i = 1; i < 100; i++)
+        (void)snprintf(row + strlen(row), sizeof row - strlen(row), ", %d", i % TINY_VOCAB);
     (void)snprintf(row + strlen(row), sizeof row - strlen(row), "]}\n");
     tiny_put(tiny_at("rows.jsonl"), row);
     tiny_write(tiny_at("llama"), &(tiny_options){.family = "llama"});
@@ -143,14 +155,16 @@ static void test_rows_are_cut(void **state)
     tiny_put(tiny_at("wrong.jsonl"), "{\"input_ids\": [1, 40]}\n");
     const char *path = tiny_at("wrong.jsonl");
     assert_ok(stlora_session_open(&session, tiny_at("llama"), NULL, "auto", 1, false, &err));
-    tiny_refused(stlora_session_examples(&session, (stlora_strings){&path, 1}, 1024, true, &examples, NULL, &err), &err, STLORA_E_FORMAT, "wrong.jsonl");
+    tiny_refused(stlora_session_examples(&session, (stlora_strings){&path, 1}, 1024, true, &examples, NULL, &err), &err,
+                 STLORA_E_FORMAT, "wrong.jsonl");
     stlora_session_close(&session);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TINY_TEST(test_precision), TINY_TEST(test_no_tokenizer), TINY_TEST(test_refusals), TINY_TEST(test_adapters), TINY_TEST(test_rows_are_cut),
+        TINY_TEST(test_precision), TINY_TEST(test_no_tokenizer), TINY_TEST(test_refusals),
+        TINY_TEST(test_adapters),  TINY_TEST(test_rows_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* tiny_model.h: random checkpoints of every family, small enough to be made anew for each test, and adapters on them.
  *
- * Values are a pure function of the tensor's place in the list, so two checkpoints that differ in wording only (shards, names
- * without root, order) hold the same numbers. A directory of its own for each test: TINY_TEST(f).
- */
+ * Values are a pure function of the tensor's place in the list, so two checkpoints that differ in wording only
+ * (shards, names without root, order) hold the same numbers. A directory of its own for each test: TINY_TEST(f). */
 #ifndef STLORA_TESTS_TRAIN_TINY_MODEL_H
 #define STLORA_TESTS_TRAIN_TINY_MODEL_H
 
@@ -30,15 +29,15 @@ enum {
 };
 
 typedef struct tiny_options {
-    const char *family;             /* "llama", "qwen2", "gpt2" */
-    bool untied, bare, sharded;     /* bare: names without "model." or "transformer." */
-    bool attention_bias, mlp_bias;  /* llama only */
-    stlora_dtype dtype;             /* of every tensor */
-    const char *without;            /* a tensor that is left out */
-    const char *longer;             /* a tensor with one row too many */
-    const char *other;              /* a tensor of other_dtype */
+    const char *family;            /* "llama", "qwen2", "gpt2" */
+    bool untied, bare, sharded;    /* bare: names without "model." or "transformer." */
+    bool attention_bias, mlp_bias; /* llama only */
+    stlora_dtype dtype;            /* of every tensor */
+    const char *without;           /* a tensor that is left out */
+    const char *longer;            /* a tensor with one row too many */
+    const char *other;             /* a tensor of other_dtype */
     stlora_dtype other_dtype;
-    const char *config;             /* a JSON object whose keys replace config.json's */
+    const char *config; /* a JSON object whose keys replace config.json's */
 } tiny_options;
 
 static char tiny_root[256];
@@ -78,7 +77,8 @@ static inline void tiny_put(const char *path, const char *text)
 static inline void tiny_refused(stlora_status got, const stlora_error *err, stlora_status wanted, const char *words)
 {
     if (got != wanted || err->status != wanted || !strstr(err->text, words))
-        fail_msg("wanted %s with <%s>, found %s: %s", stlora_status_name(wanted), words, stlora_status_name(got), err->text);
+        fail_msg("wanted %s with <%s>, found %s: %s", stlora_status_name(wanted), words, stlora_status_name(got),
+                 err->text);
 }
 
 typedef struct tiny_list {
@@ -102,9 +102,11 @@ static inline void tiny_add(tiny_list *list, const char *name, int64_t rows, int
     assert_true(list->count < TINY_TENSORS);
     assert_ok(stlora_alloc(&data, (size_t)count, stlora_dtype_size(dtype), "tensor", &err));
     for (int64_t i = 0; i < count && stlora_dtype_is_float(dtype); i++)
-        stlora_store(data, dtype, i, middle + spread * (2 * stlora_rng_uniform(1, STLORA_RNG_INIT_A, stream, (uint64_t)i) - 1));
+        stlora_store(data, dtype, i,
+                     middle + spread * (2 * stlora_rng_uniform(1, STLORA_RNG_INIT_A, stream, (uint64_t)i) - 1));
     (void)snprintf(list->names[list->count], sizeof list->names[0], "%s", name);
-    list->tensors[list->count] = (stlora_named_view){list->names[list->count], {data, dtype, cols ? 2 : 1, {rows, cols}}};
+    list->tensors[list->count] =
+        (stlora_named_view){list->names[list->count], {data, dtype, cols ? 2 : 1, {rows, cols}}};
     list->count++;
 }
 
@@ -174,16 +176,18 @@ static inline void tiny_llama(tiny_list *list)
 static inline void tiny_config(const char *dir, const tiny_options *o)
 {
     char path[600];
-    json_t *config = strcmp(o->family, "gpt2") == 0
-                         ? json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:n, s:n}", "model_type", o->family, "n_embd", TINY_HIDDEN,
-                                     "n_layer", TINY_LAYERS, "n_head", TINY_HEADS, "n_positions", TINY_POSITIONS, "n_inner", TINY_INNER,
-                                     "vocab_size", TINY_VOCAB, "tie_word_embeddings", !o->untied, "layer_norm_epsilon", 1e-5, "bos_token_id",
-                                     "eos_token_id")
-                         : json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:f, s:n, s:n}", "model_type", o->family,
-                                     "hidden_size", TINY_HIDDEN, "intermediate_size", TINY_INNER, "num_hidden_layers", TINY_LAYERS,
-                                     "num_attention_heads", TINY_HEADS, "num_key_value_heads", TINY_KV, "max_position_embeddings", TINY_POSITIONS,
-                                     "vocab_size", TINY_VOCAB, "tie_word_embeddings", !o->untied, "attention_bias", o->attention_bias, "mlp_bias",
-                                     o->mlp_bias, "rms_norm_eps", 1e-5, "bos_token_id", "eos_token_id");
+    json_t *config =
+        strcmp(o->family, "gpt2") == 0
+            ? json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:n, s:n}", "model_type", o->family, "n_embd",
+                        TINY_HIDDEN, "n_layer", TINY_LAYERS, "n_head", TINY_HEADS, "n_positions", TINY_POSITIONS,
+                        "n_inner", TINY_INNER, "vocab_size", TINY_VOCAB, "tie_word_embeddings", !o->untied,
+                        "layer_norm_epsilon", 1e-5, "bos_token_id", "eos_token_id")
+            : json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:f, s:n, s:n}", "model_type",
+                        o->family, "hidden_size", TINY_HIDDEN, "intermediate_size", TINY_INNER, "num_hidden_layers",
+                        TINY_LAYERS, "num_attention_heads", TINY_HEADS, "num_key_value_heads", TINY_KV,
+                        "max_position_embeddings", TINY_POSITIONS, "vocab_size", TINY_VOCAB, "tie_word_embeddings",
+                        !o->untied, "attention_bias", o->attention_bias, "mlp_bias", o->mlp_bias, "rms_norm_eps", 1e-5,
+                        "bos_token_id", "eos_token_id");
     assert_non_null(config);
     if (o->config) {
         json_t *changes = json_loads(o->config, 0, NULL);
@@ -238,7 +242,8 @@ static inline void tiny_write(const char *dir, const tiny_options *o)
         (void)snprintf(path, sizeof path, "%s/model.safetensors", dir);
         assert_ok(stlora_safetensors_write(path, list.tensors, list.count, NULL, 0, &err));
     }
-    for (size_t i = 0; i < list.count; i++) stlora_free((void *)(uintptr_t)list.tensors[i].view.data);
+    for (size_t i = 0; i < list.count; i++)
+        stlora_free((void *)(uintptr_t)list.tensors[i].view.data);
 }
 
 /* tiny_open: a model with these options in "<directory of the test>/<name>". */
@@ -263,7 +268,8 @@ static inline void tiny_fill(stlora_lora *lora)
 }
 
 /* tiny_lora: a trained-looking adapter of rank r and alpha 2r on what `targets` names, as --target-modules would. */
-static inline stlora_lora *tiny_lora(const stlora_transformer *model, const char *targets, int64_t r, double dropout, bool trained)
+static inline stlora_lora *tiny_lora(const stlora_transformer *model, const char *targets, int64_t r, double dropout,
+                                     bool trained)
 {
     stlora_error err = {0};
     stlora_lora *lora;
