@@ -12,11 +12,13 @@
 
 #include "backend/cpu/attention_template.h"
 
+enum { QUERIES = 64 }; /* of a block in the second sweep: part of the order of summation */
+
 typedef struct attention_grad_plan {
     const stlora_backend *table;
     const stlora_attention_grad_args *args;
-    int64_t heads, parts_per_group; /* first sweep, as in attention */
-    int64_t key_rows;               /* second sweep: keys of a task */
+    task_rows rows;   /* first sweep, as in attention */
+    int64_t key_rows; /* second sweep: keys of a task */
 } attention_grad_plan;
 
 static void store_rows(stlora_mat m, int64_t row, int64_t column, const float *from, int64_t rows, int64_t dim)
@@ -87,10 +89,10 @@ static void query_work(const void *context, int64_t task, int thread)
     const stlora_attention_grad_args *a = p->args;
     const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL, group = a->heads / a->kv_heads;
     const head_block b =
-        head_block_of(a->segments, a->kv_heads * p->parts_per_group, QUERIES, false, task);
-    const int64_t kv = b.part / p->parts_per_group;
-    const int64_t head0 = kv * group + b.part % p->parts_per_group * p->heads;
-    const int64_t heads = least(p->heads, (kv + 1) * group - head0), queries = b.end - b.begin;
+        head_block_of(a->segments, a->kv_heads * p->rows.parts_per_group, p->rows.queries, false, task);
+    const int64_t kv = b.part / p->rows.parts_per_group;
+    const int64_t head0 = kv * group + b.part % p->rows.parts_per_group * p->rows.heads;
+    const int64_t heads = least(p->rows.heads, (kv + 1) * group - head0), queries = b.end - b.begin;
     const int64_t rows = heads * queries, query0 = b.segment->q0 + b.begin;
 
     query_sweep w;
@@ -234,15 +236,15 @@ static void cpu_attention_grad(const stlora_backend *table, const stlora_attenti
     const int64_t block = (int64_t)(STLORA_CPU_BLOCK_BYTES / sizeof(float));
     const int64_t group = a->heads / a->kv_heads;
     const int64_t query_rows = (block - 3 * KEYS * padded - 2 * TILE_MR * KEYS) / (3 * dim);
-    attention_grad_plan p = {.table = table, .args = a, .heads = heads_per_task(group, query_rows)};
-    p.parts_per_group = (group + p.heads - 1) / p.heads;
+    attention_grad_plan p = {.table = table, .args = a, .rows = task_rows_of(group, query_rows)};
     p.key_rows = (block - 4 * QUERIES * padded - 2 * TILE_MR * QUERIES - 2 * QUERIES) / (4 * dim);
     p.key_rows = least(p.key_rows, 126) / TILE_MR * TILE_MR;
     assert(p.key_rows > 0);
     const double pairs = attention_pairs(a->segments, a->segment_count) * (double)a->heads;
     const double nanoseconds = pairs * (0.15 * (double)dim + 1);
     stlora_cpu_parallel(table,
-                        head_blocks(a->segments, a->segment_count, a->kv_heads * p.parts_per_group, QUERIES, false),
+                        head_blocks(a->segments, a->segment_count, a->kv_heads * p.rows.parts_per_group,
+                                    p.rows.queries, false),
                         nanoseconds, query_work, &p);
     stlora_cpu_parallel(table, head_blocks(a->segments, a->segment_count, a->kv_heads, p.key_rows, true),
                         nanoseconds, key_work, &p);

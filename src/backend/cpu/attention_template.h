@@ -12,7 +12,7 @@
 #include "backend/cpu/pack_template.h"
 #include "backend/cpu/vmath_template.h"
 
-enum { KEYS = 64, QUERIES = 64, MAX_ROWS = 512, MAX_HEAD_DIM = 1024 };
+enum { KEYS = 64, MAX_ROWS = 512, MAX_HEAD_DIM = 1024 };
 _Static_assert(KEYS % PANEL == 0 || PANEL % KEYS == 0, "blocks of keys are whole panels");
 
 /* Columns of a (steps, cols) panel set: PANEL at a time, one panel after another. */
@@ -91,18 +91,28 @@ static head_block head_block_of(const stlora_segment *segments, int64_t parts, i
     }
 }
 
-/* How many heads of a group of `group` a task takes, so that its rows fit. */
-static int64_t heads_per_task(int64_t group, int64_t rows_that_fit)
+/* The rows of a task that walks keys: heads of a group (which share k and v) times queries, as many as fit, since every block of
+ * keys is packed once for all of them. None of this plays a part in a row's bits. */
+typedef struct task_rows {
+    int64_t heads, queries;
+    int64_t parts_per_group; /* tasks per kv head and block of queries */
+} task_rows;
+
+static task_rows task_rows_of(int64_t group, int64_t rows_that_fit)
 {
-    const int64_t heads = least(rows_that_fit, MAX_ROWS) / QUERIES;
-    assert(heads > 0);
-    return least(heads, group);
+    enum { FEW = 66, MANY = 198 }; /* whole tiles */
+    const int64_t rows = least(rows_that_fit, MAX_ROWS);
+    assert(rows >= FEW);
+    task_rows r = {.heads = least(group, rows / FEW)};
+    r.queries = least(MANY, rows / r.heads) / FEW * FEW;
+    r.parts_per_group = (group + r.heads - 1) / r.heads;
+    return r;
 }
 
 typedef struct attention_plan {
     const stlora_backend *table;
     const stlora_attention_args *args;
-    int64_t heads, parts_per_group; /* query heads of a task; tasks per kv head and block of queries */
+    task_rows rows;
 } attention_plan;
 
 /* One row's scores of a block, n of them, become exp(score - m); m, l and o (dim) follow. */
@@ -186,10 +196,10 @@ static void attention_work(const void *context, int64_t task, int thread)
     const stlora_attention_args *a = p->args;
     const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL, group = a->heads / a->kv_heads;
     const head_block b =
-        head_block_of(a->segments, a->kv_heads * p->parts_per_group, QUERIES, false, task);
-    const int64_t kv = b.part / p->parts_per_group;
-    const int64_t head0 = kv * group + b.part % p->parts_per_group * p->heads;
-    const int64_t heads = least(p->heads, (kv + 1) * group - head0), queries = b.end - b.begin;
+        head_block_of(a->segments, a->kv_heads * p->rows.parts_per_group, p->rows.queries, false, task);
+    const int64_t kv = b.part / p->rows.parts_per_group;
+    const int64_t head0 = kv * group + b.part % p->rows.parts_per_group * p->rows.heads;
+    const int64_t heads = least(p->rows.heads, (kv + 1) * group - head0), queries = b.end - b.begin;
 
     attention_rows w;
     w.k = stlora_cpu_block(p->table, thread);
@@ -246,10 +256,9 @@ static void cpu_attention(const stlora_backend *table, const stlora_attention_ar
     assert(is_act(a->q.dtype) && is_act(a->k.dtype) && is_act(a->v.dtype) && is_act(a->o.dtype));
     const int64_t floats = (int64_t)(STLORA_CPU_BLOCK_BYTES / sizeof(float)) - 2 * KEYS * padded - TILE_MR * KEYS;
     const int64_t group = a->heads / a->kv_heads;
-    attention_plan p = {.table = table, .args = a, .heads = heads_per_task(group, floats / (2 * dim + 2))};
-    p.parts_per_group = (group + p.heads - 1) / p.heads;
+    const attention_plan p = {table, a, task_rows_of(group, floats / (2 * dim + 2))};
     const int64_t tasks =
-        head_blocks(a->segments, a->segment_count, a->kv_heads * p.parts_per_group, QUERIES, false);
+        head_blocks(a->segments, a->segment_count, a->kv_heads * p.rows.parts_per_group, p.rows.queries, false);
     const double pairs = attention_pairs(a->segments, a->segment_count) * (double)a->heads;
     stlora_cpu_parallel(table, tasks, pairs * (0.08 * (double)dim + 1), attention_work, &p);
 }
