@@ -240,39 +240,64 @@ static void cpu_activation_grad(const stlora_backend *table, const stlora_activa
 
 /* ---- dropout: formula and numbers of ref/dropout.c ---- */
 
+enum { PHILOX_BLOCKS = 16, PHILOX_NUMBERS = 4 * PHILOX_BLOCKS };
+
+/* stlora_philox of PHILOX_BLOCKS counters that differ in their first word only, side by side so that the compiler makes vectors of them:
+ * out[4*b + i] is number i of block block0 + b. The base room's function says what is computed and is what the tests compare with. */
+static void philox_blocks(uint32_t out[PHILOX_NUMBERS], uint64_t block0, uint32_t c1, uint64_t stream, uint64_t seed)
+{
+    uint32_t c[4][PHILOX_BLOCKS], k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (int b = 0; b < PHILOX_BLOCKS; b++) {
+        c[0][b] = (uint32_t)block0 + (uint32_t)b;
+        c[1][b] = c1;
+        c[2][b] = (uint32_t)stream;
+        c[3][b] = (uint32_t)(stream >> 32);
+    }
+    for (int round = 0; round < 10; round++) {
+        for (int b = 0; b < PHILOX_BLOCKS; b++) {
+            const uint64_t p0 = (uint64_t)0xD2511F53u * c[0][b], p1 = (uint64_t)0xCD9E8D57u * c[2][b];
+            c[0][b] = (uint32_t)(p1 >> 32) ^ c[1][b] ^ k0;
+            c[1][b] = (uint32_t)p1;
+            c[2][b] = (uint32_t)(p0 >> 32) ^ c[3][b] ^ k1;
+            c[3][b] = (uint32_t)p0;
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (int b = 0; b < PHILOX_BLOCKS; b++) {
+        for (int i = 0; i < 4; i++) out[4 * b + i] = c[i][b];
+    }
+}
+
 static void dropout_row(const void *args, int64_t t)
 {
     const stlora_dropout_args *a = args;
-    const uint64_t seed = a->seed ^ (a->stream * UINT64_C(0x9E3779B97F4A7C15)), stream = a->token_keys[t];
-    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint64_t seed = a->seed ^ (a->stream * UINT64_C(0x9E3779B97F4A7C15));
+    const uint32_t use = (uint32_t)STLORA_RNG_DROPOUT << 24; /* widths are far below 2^34: the block's high word is 0 */
     /* u / 2^32 >= p; the threshold is at most 2^32, which no u reaches */
     const uint64_t threshold = (uint64_t)ceil(a->p * 4294967296.0);
-    const float rest = (float)(1 - a->p);
+    const vf rest = vf_set1((float)(1 - a->p));
     const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
-    for (int64_t i = 0; i < a->width; i += VL) {
-        float kept[VL];
-        for (int64_t j = 0; j < VL; j += 4) { /* four numbers a time: i is a multiple of 4 */
-            const uint64_t block = (uint64_t)(i + j) / 4;
-            const uint32_t counter[4] = {(uint32_t)block,
-                                         (uint32_t)(block >> 32) ^ ((uint32_t)STLORA_RNG_DROPOUT << 24),
-                                         (uint32_t)stream, (uint32_t)(stream >> 32)};
-            uint32_t u[4];
-            stlora_philox(counter, key, u);
-            for (int64_t l = 0; l < 4; l++) kept[j + l] = u[l] >= threshold ? 1.0f : 0.0f;
+    for (int64_t i = 0; i < a->width; i += PHILOX_NUMBERS) {
+        uint32_t u[PHILOX_NUMBERS];
+        float kept[PHILOX_NUMBERS];
+        philox_blocks(u, (uint64_t)i / 4, use, a->token_keys[t], seed);
+        for (int j = 0; j < PHILOX_NUMBERS; j++) kept[j] = u[j] >= threshold ? 1.0f : 0.0f;
+        for (int64_t j = 0; j < PHILOX_NUMBERS && i + j < a->width; j += VL) {
+            const int64_t n = a->width - i - j, at = i + j;
+            const vf x = vf_div(get(a->x.data, a->x.dtype, x0 + at, n), rest);
+            vf y = vf_select(vf_lt(vf_zero(), vf_load(kept + j)), x, vf_zero()); /* a dropped NaN is 0 */
+            if (a->accumulate) y = vf_add(get(a->y.data, a->y.dtype, y0 + at, n), y);
+            put(a->y.data, a->y.dtype, y0 + at, y, n);
         }
-        const int64_t n = a->width - i;
-        const vf x = vf_div(get(a->x.data, a->x.dtype, x0 + i, n), vf_set1(rest));
-        vf y = vf_select(vf_lt(vf_zero(), vf_load(kept)), x, vf_zero()); /* a dropped NaN is 0 */
-        if (a->accumulate) y = vf_add(get(a->y.data, a->y.dtype, y0 + i, n), y);
-        put(a->y.data, a->y.dtype, y0 + i, y, n);
     }
 }
 
 static void cpu_dropout(const stlora_backend *table, const stlora_dropout_args *a)
 {
     assert(a->p >= 0 && a->p < 1 && is_act(a->x.dtype) && is_act(a->y.dtype));
-    assert(a->x.cols == a->width && a->y.cols == a->width);
-    for_each_row(table, a->tokens, 4.0 * (double)a->width, dropout_row, a);
+    assert(a->x.cols == a->width && a->y.cols == a->width && a->width < INT64_C(1) << 34);
+    for_each_row(table, a->tokens, 2.0 * (double)a->width, dropout_row, a);
 }
 
 #endif
