@@ -5,7 +5,7 @@
 
 #define LLAMA_NAMES                                                                                                    \
     .root = "model", .embed = "embed_tokens", .layers = "layers", .final_norm = "norm", .head = "lm_head",             \
-    .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm",                                                   \
+    .usual_targets = {"q_proj", "v_proj"}, .norm1 = "input_layernorm", .norm2 = "post_attention_layernorm",            \
     .maps = {[STLORA_SITE_QKV] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},                         \
              [STLORA_SITE_O] = {"self_attn.o_proj"},                                                                   \
              [STLORA_SITE_UP] = {"mlp.gate_proj", "mlp.up_proj"},                                                      \
@@ -44,6 +44,7 @@ static const stlora_family families[] = {
         .layers = "h",
         .final_norm = "ln_f",
         .head = "lm_head",
+        .usual_targets = {"c_attn"},
         .norm1 = "ln_1",
         .norm2 = "ln_2",
         .maps = {[STLORA_SITE_QKV] = {"attn.c_attn"},

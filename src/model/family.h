@@ -39,8 +39,9 @@ typedef struct stlora_family {
      * without their head leave root away. */
     const char *root, *embed, *positions, *layers, *final_norm, *head;
     const char *norm1, *norm2;
-    const char
-        *maps[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE]; /* one fused map, or q, k, v / gate, up; NULL = no more */
+    /* A site's maps: one fused map, or q, k, v / gate, up; NULL = no more. */
+    const char *maps[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE];
+    const char *usual_targets[STLORA_MAPS_PER_SITE]; /* PEFT's where target_modules is null; NULL = no more */
 } stlora_family;
 
 /* stlora_family_find: the row of a model_type, NULL if there is none. */

@@ -126,7 +126,8 @@ static stlora_status lay_out(stlora_lora *lora, const bool *chosen, bool trained
     return STLORA_OK;
 }
 
-static stlora_status build(stlora_lora *lora, const stlora_peft_config *config, bool trained, stlora_error *err)
+static stlora_status build(stlora_lora *lora, const stlora_peft_config *config, bool every_item, bool trained,
+                           stlora_error *err)
 {
     const stlora_transformer *model = lora->model;
     bool *chosen;
@@ -135,7 +136,7 @@ static stlora_status build(stlora_lora *lora, const stlora_peft_config *config, 
     STLORA_TRY(stlora_alloc(&lora->maps, model->linear_count, sizeof *lora->maps, "adapter", err));
     STLORA_TRY(stlora_alloc(&lora->of, model->linear_count, sizeof(stlora_lora_map *), "adapter", err));
     STLORA_TRY(stlora_alloc(&chosen, model->linear_count, sizeof *chosen, "targets", err));
-    stlora_status status = stlora_targets_match(model, config, chosen, err);
+    stlora_status status = stlora_targets_match(model, config, every_item, chosen, err);
     if (status == STLORA_OK) status = lay_out(lora, chosen, trained, err);
     stlora_free(chosen);
     STLORA_TRY(status);
@@ -157,7 +158,7 @@ stlora_status stlora_lora_create(stlora_lora **out, const stlora_transformer *mo
     stlora_lora *lora;
     STLORA_TRY(stlora_alloc(&lora, 1, sizeof *lora, "adapter", err));
     lora->model = model;
-    stlora_status status = build(lora, config, trained, err);
+    stlora_status status = build(lora, config, true, trained, err);
     if (status != STLORA_OK) {
         stlora_lora_free(lora);
         return status;
@@ -247,7 +248,7 @@ stlora_status stlora_lora_load(stlora_lora **out, const stlora_transformer *mode
     stlora_status status = stlora_alloc(&lora, 1, sizeof *lora, "adapter", err);
     if (status == STLORA_OK) {
         lora->model = model;
-        status = build(lora, &config, trained, err);
+        status = build(lora, &config, false, trained, err);
         /* What the flags may get wrong is here a file that does not fit the model. */
         if (status == STLORA_E_USAGE)
             status = stlora_fail(err, STLORA_E_FORMAT, "%s/adapter_config.json: %s", dir, err ? err->text : "");

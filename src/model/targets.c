@@ -86,8 +86,8 @@ static size_t mark_name(const stlora_transformer *model, const stlora_peft_confi
     return hits;
 }
 
-stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config, bool *chosen,
-                                   stlora_error *err)
+stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config, bool every_item,
+                                   bool *chosen, stlora_error *err)
 {
     size_t hits = 0;
     memset(chosen, 0, model->linear_count * sizeof *chosen);
@@ -99,12 +99,20 @@ stlora_status stlora_targets_match(const stlora_transformer *model, const stlora
         if (!hits)
             return stlora_fail(err, STLORA_E_USAGE, "target_modules: no linear map of the model matches \"%s\"",
                                config->target_regex);
+    } else if (config->target_count == 0) {
+        const char *const *usual = model->family->usual_targets;
+        for (size_t i = 0; i < STLORA_MAPS_PER_SITE && usual[i]; i++)
+            (void)mark_name(model, config, usual[i], true, chosen);
     } else {
-        for (size_t i = 0; i < config->target_count; i++)
-            if (!mark_name(model, config, config->targets[i], true, chosen))
+        for (size_t i = 0; i < config->target_count; i++) {
+            size_t found = mark_name(model, config, config->targets[i], true, chosen);
+            bool last = i + 1 == config->target_count;
+            hits += found;
+            if (!found && (every_item || (last && !hits)))
                 return stlora_fail(err, STLORA_E_USAGE,
                                    "target_modules: the model has no linear map named \"%s\"; it has %s ...",
                                    config->targets[i], stlora_transformer_linear(model, 0)->name);
+        }
     }
     if (config->exclude_regex) STLORA_TRY(mark_regex(model, config->exclude_regex, false, chosen, &hits, err));
     for (size_t i = 0; i < config->exclude_count; i++)

@@ -13,11 +13,12 @@ STLORA_NODISCARD stlora_status stlora_targets_parse(stlora_peft_config *config, 
 
 /* stlora_targets_match: chosen[id] = true for every map that config adapts; chosen has model->linear_count entries.
  *
- * List: exact name, or the name ends in "." + item. String: Python's re.fullmatch over the full name; "all-linear": every map
- * but the head. exclude_modules wins; layers_to_transform restricts list targets to these layers. STLORA_E_USAGE: nothing
- * matches, or a list item matches no linear map (said by name); a pattern is malformed. */
+ * List: exact name, or the name ends in "." + item. String: Python's re.fullmatch over the full name; "all-linear": every
+ * map but the head. Neither: what PEFT takes for the family. exclude_modules wins; layers_to_transform restricts list
+ * targets to these layers. every_item: a list item that matches no linear map is refused by name, as a user's flag; otherwise
+ * it is passed over, as PEFT does with a file's. STLORA_E_USAGE: that, or nothing matches, or a pattern is malformed. */
 STLORA_NODISCARD stlora_status stlora_targets_match(const stlora_transformer *model, const stlora_peft_config *config,
-                                                    bool *chosen, stlora_error *err);
+                                                    bool every_item, bool *chosen, stlora_error *err);
 
 /* stlora_targets_pattern: value of the first entry whose key k matches `(.*\.)?(k)$` from the start of name, or fallback. */
 STLORA_NODISCARD stlora_status stlora_targets_pattern(const stlora_pattern_entry *entries, size_t count,

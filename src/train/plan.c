@@ -21,7 +21,8 @@ stlora_status stlora_memory_parse(const char *text, int64_t *bytes, stlora_error
 {
     char *end;
     errno = 0;
-    double value = isdigit((unsigned char)text[0]) ? strtod(text, &end) : -1;
+    bool decimal = isdigit((unsigned char)text[0]) && !strpbrk(text, "xX"); /* strtod also reads 0x10 */
+    double value = decimal ? strtod(text, &end) : -1;
     static const char units[] = "KMGT";
     if (value >= 0 && errno == 0) {
         const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;

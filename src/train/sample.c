@@ -54,6 +54,22 @@ static void sift(int32_t *heap, int64_t count, int64_t i, const float *logits)
     }
 }
 
+/* Draws from all tokens, in the order of their ids. */
+static int32_t draw_from_all(const float *logits, int64_t vocab, const stlora_sampling *s, uint64_t index,
+                             stlora_sampler_scratch *scratch)
+{
+    double top = (double)logits[0], total = 0;
+    for (int64_t v = 1; v < vocab; v++)
+        top = fmax(top, (double)logits[v]);
+    for (int64_t v = 0; v < vocab; v++)
+        total += scratch->weight[v] = exp(((double)logits[v] - top) / s->temperature);
+    double u = stlora_rng_uniform(s->seed, STLORA_RNG_SAMPLE, 0, index) * total;
+    int64_t chosen = 0;
+    while (chosen + 1 < vocab && u >= scratch->weight[chosen])
+        u -= scratch->weight[chosen++];
+    return (int32_t)chosen;
+}
+
 /* Draws from the most probable tokens: they leave the heap one by one until top_k or top_p is reached, so that a full sort is
  * never made. Probabilities are those among the top_k tokens. */
 static int32_t draw(const float *logits, int64_t vocab, const stlora_sampling *s, uint64_t index,
@@ -102,7 +118,11 @@ stlora_status stlora_sample(const float *logits, int64_t vocab, const stlora_sam
             return stlora_fail(err, STLORA_E_NONFINITE, "the logit of token %lld is not finite", (long long)v);
         if (logits[v] > logits[best]) best = v;
     }
-    *out = sampling->temperature > 0 ? draw(logits, vocab, sampling, index, scratch) : (int32_t)best;
+    bool all = sampling->top_p >= 1 && (sampling->top_k <= 0 || sampling->top_k >= vocab);
+    if (sampling->temperature > 0)
+        best = all ? draw_from_all(logits, vocab, sampling, index, scratch)
+                   : draw(logits, vocab, sampling, index, scratch);
+    *out = (int32_t)best;
     return STLORA_OK;
 }
 

@@ -97,7 +97,7 @@ static stlora_status check_adapter_targets(const stlora_train_config *c, const s
     bool *chosen;
     STLORA_TRY(stlora_alloc(&chosen, lora->model->linear_count, sizeof *chosen, "targets", err));
     stlora_status status = stlora_targets_parse(&asked, c->target_modules, err);
-    if (status == STLORA_OK) status = stlora_targets_match(lora->model, &asked, chosen, err);
+    if (status == STLORA_OK) status = stlora_targets_match(lora->model, &asked, true, chosen, err);
     for (size_t id = 0; status == STLORA_OK && id < lora->model->linear_count; id++)
         if (chosen[id] != (lora->of[id] != NULL))
             status = stlora_fail(err, STLORA_E_USAGE, "--adapter: %s %s the adapter, against --target-modules %s",
@@ -170,8 +170,12 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     const stlora_session *s = &t->session;
     const stlora_example_counts *counts = stlora_examples_counts(t->examples);
     stlora_plan *p = &t->plan;
-    int64_t bound, *lengths;
+    int64_t bound, *lengths, longest = counts->longest;
     size_t rows = stlora_examples_count(t->examples);
+
+    /* Evaluations go through the same buffers, so the longest held-out row must fit too. */
+    if (t->held_out && stlora_examples_counts(t->held_out)->longest > longest)
+        longest = stlora_examples_counts(t->held_out)->longest;
 
     p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
     p->bytes_gradients = p->bytes_adapter;
@@ -181,8 +185,9 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     size_t scratch = stlora_backend_scratch_bytes(s->backend);
     size_t fixed = (size_t)(p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_data) + scratch;
     STLORA_TRY(stlora_batch_tokens_bound(t->examples, c->batch_size, &bound, err));
-    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, counts->longest, bound, c->batch_size, fixed,
-                                 t->budget, &t->shape, err));
+    if (bound < longest) bound = longest;
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, longest, bound, c->batch_size, fixed, t->budget,
+                                 &t->shape, err));
 
     stlora_pass_bytes bytes;
     stlora_pass_measure(s->model, s->lora, &t->shape, &bytes);
@@ -371,7 +376,7 @@ static stlora_status evaluate(stlora_trainer *t, int64_t step, stlora_error *err
 {
     stlora_eval_metrics metrics = {.step = step};
     if (!t->held_out) return STLORA_OK;
-    STLORA_TRY(stlora_evaluate(&t->session, t->held_out, t->budget, NULL, &metrics, err));
+    STLORA_TRY(stlora_evaluate_with(t->pass, &t->pack, t->held_out, NULL, &metrics, err));
     STLORA_TRY(stlora_metrics_eval(&t->metrics, &metrics, err));
     if (t->callbacks.on_eval) t->callbacks.on_eval(t->callbacks.context, &metrics);
     return STLORA_OK;

@@ -27,7 +27,7 @@ static void check(const stlora_transformer *model, const stlora_peft_config *con
     bool chosen[MAPS];
     assert_int_equal(model->linear_count, MAPS);
     memset(chosen, true, sizeof chosen); /* what was there must not matter */
-    assert_ok(stlora_targets_match(model, config, chosen, &err));
+    assert_ok(stlora_targets_match(model, config, true, chosen, &err));
     assert_string_equal(spell(model, chosen), wanted);
 }
 
@@ -46,7 +46,7 @@ static void refused_text(const stlora_transformer *model, const char *text, cons
     stlora_peft_config config = {0};
     bool chosen[MAPS];
     assert_ok(stlora_targets_parse(&config, text, &err));
-    tiny_refused(stlora_targets_match(model, &config, chosen, &err), &err, STLORA_E_USAGE, words);
+    tiny_refused(stlora_targets_match(model, &config, true, chosen, &err), &err, STLORA_E_USAGE, words);
     stlora_peft_config_free(&config);
 }
 
@@ -112,6 +112,27 @@ static void test_lists(void **state)
     stlora_transformer_close(model);
 }
 
+/* A file's list may name what this model lacks, and may be absent: PEFT passes over the one and has a list for the other. */
+static void test_lists_of_files(void **state)
+{
+    (void)state;
+    stlora_error err = {0};
+    stlora_transformer *model = llama();
+    bool chosen[MAPS];
+    char *items[] = {(char[]){"c_attn"}, (char[]){"q_proj"}, (char[]){"c_fc"}};
+    assert_ok(
+        stlora_targets_match(model, &(stlora_peft_config){.targets = items, .target_count = 3}, false, chosen, &err));
+    for (size_t id = 0; id < MAPS; id++)
+        assert_int_equal(chosen[id], id == 0 || id == 7);
+    tiny_refused(
+        stlora_targets_match(model, &(stlora_peft_config){.targets = items, .target_count = 1}, false, chosen, &err),
+        &err, STLORA_E_USAGE, "the model has no linear map named \"c_attn\"");
+    assert_ok(stlora_targets_match(model, &(stlora_peft_config){0}, false, chosen, &err));
+    for (size_t id = 0; id < MAPS; id++)
+        assert_int_equal(chosen[id], id % 7 == 0 || id % 7 == 2 ? id < 14 : 0); /* q_proj and v_proj */
+    stlora_transformer_close(model);
+}
+
 static void test_expressions(void **state)
 {
     (void)state;
@@ -150,10 +171,10 @@ static void test_exclusion(void **state)
           ".kvo....kvo...h");
     tiny_refused(stlora_targets_match(
                      model, &(stlora_peft_config){.targets = q, .target_count = 1, .excludes = q, .exclude_count = 1},
-                     chosen, &err),
+                     true, chosen, &err),
                  &err, STLORA_E_USAGE, "nothing is left to be adapted");
     tiny_refused(stlora_targets_match(model, &(stlora_peft_config){.target_regex = all, .exclude_regex = everything},
-                                      chosen, &err),
+                                      true, chosen, &err),
                  &err, STLORA_E_USAGE, "nothing is left to be adapted");
     stlora_transformer_close(model);
 }
@@ -183,7 +204,7 @@ static void test_layers_to_transform(void **state)
                                                             .target_count = 2,
                                                             .layers_to_transform = none,
                                                             .layers_to_transform_count = 1},
-                                      chosen, &err),
+                                      true, chosen, &err),
                  &err, STLORA_E_USAGE, "nothing is left to be adapted");
     stlora_transformer_close(model);
 }
@@ -208,7 +229,7 @@ static void test_gpt2(void **state)
         bool chosen[9];
         assert_int_equal(model->linear_count, 9);
         assert_ok(stlora_targets_parse(&config, cases[i].text, &err));
-        assert_ok(stlora_targets_match(model, &config, chosen, &err));
+        assert_ok(stlora_targets_match(model, &config, true, chosen, &err));
         assert_memory_equal(chosen, cases[i].chosen, sizeof chosen);
         stlora_peft_config_free(&config);
     }
@@ -280,10 +301,9 @@ static void test_bad_patterns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),        TINY_TEST(test_lists),
-        TINY_TEST(test_expressions),         TINY_TEST(test_exclusion),
-        TINY_TEST(test_layers_to_transform), TINY_TEST(test_gpt2),
-        cmocka_unit_test(test_patterns),     cmocka_unit_test(test_bad_patterns),
+        cmocka_unit_test(test_parse), TINY_TEST(test_lists),           TINY_TEST(test_lists_of_files),
+        TINY_TEST(test_expressions),  TINY_TEST(test_exclusion),       TINY_TEST(test_layers_to_transform),
+        TINY_TEST(test_gpt2),         cmocka_unit_test(test_patterns), cmocka_unit_test(test_bad_patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

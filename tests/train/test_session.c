@@ -107,7 +107,7 @@ static void test_adapters(void **state)
     stlora_transformer_close(model);
     tiny_write(tiny_at("gpt2"), &(tiny_options){.family = "gpt2"});
     tiny_refused(stlora_session_open(&session, tiny_at("gpt2"), dir, "auto", 1, false, &err), &err, STLORA_E_FORMAT,
-                 "adapter/adapter_config.json: target_modules: the model has no linear map named \"down_proj\"");
+                 "adapter/adapter_config.json: target_modules: the model has no linear map named \"");
     /* The same family with more layers: a block of the adapter is missing; with fewer: one is left over. */
     tiny_write(tiny_at("short"), &(tiny_options){.family = "llama", .config = "{\"num_hidden_layers\": 1}"});
     tiny_refused(stlora_session_open(&session, tiny_at("short"), dir, "auto", 1, false, &err), &err, STLORA_E_FORMAT,
