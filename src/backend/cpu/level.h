@@ -23,9 +23,9 @@ static inline void *stlora_cpu_block(const stlora_backend *table, int thread)
 
 /* stlora_cpu_parallel: runs work(context, task, thread) once for every task in [0, tasks), on up to table->threads
  * threads, tasks handed out in ascending order to whoever is free. So no result may depend on who does what. A call with
- * work smaller than a parallel region is worth (cost, in floating-point operations or bytes) stays on this thread. */
+ * too little work for a parallel region (nanoseconds: what one thread needs, roughly) stays on this thread. */
 typedef void (*stlora_cpu_work)(const void *context, int64_t task, int thread);
-void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double cost, stlora_cpu_work work,
+void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double nanoseconds, stlora_cpu_work work,
                          const void *context);
 
 /* Each level's kernels; table->scratch is there already. */

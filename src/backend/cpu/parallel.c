@@ -5,15 +5,16 @@
 #include <omp.h>
 #include <stdatomic.h>
 
-/* Entering and leaving a region costs a few microseconds; below this many operations one thread is done sooner. */
-#define WORTH_A_REGION 100000.0
+/* Entering and leaving a region costs a few microseconds, more where other programs want the cores; work of fewer nanoseconds than this
+ * is done sooner by one thread. */
+#define WORTH_A_REGION 30000.0
 
-void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double cost, stlora_cpu_work work,
+void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double nanoseconds, stlora_cpu_work work,
                          const void *context)
 {
     int threads = table->threads;
     if (threads > tasks) threads = (int)tasks;
-    if (threads <= 1 || cost < WORTH_A_REGION) {
+    if (threads <= 1 || nanoseconds < WORTH_A_REGION) {
         for (int64_t task = 0; task < tasks; task++) work(context, task, 0);
         return;
     }
