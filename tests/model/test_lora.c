@@ -451,9 +451,10 @@ static void test_files_that_do_not_fit(void **state)
     refused(&w, &(bend){.name = b_name, .flatten = true}, b_name,
             "must have shape [8, 3] for this model and rank, found [24; dimensions: 1]");
     refused(&w, &(bend){.name = b_name, .integers = true}, b_name, "has dtype I32; wanted a float type");
-    refused(&w, &(bend){.name = a_name, .value = NAN}, a_name, "element 7 is not finite");
-    refused(&w, &(bend){.name = b_name, .value = -INFINITY}, b_name, "element 7 is not finite");
-    refused(&w, &(bend){.dtype = STLORA_BF16, .name = b_name, .value = INFINITY}, b_name, "element 7 is not finite");
+    refused(&w, &(bend){.name = a_name, .value = (double)NAN}, a_name, "element 7 is not finite");
+    refused(&w, &(bend){.name = b_name, .value = -(double)INFINITY}, b_name, "element 7 is not finite");
+    refused(&w, &(bend){.dtype = STLORA_BF16, .name = b_name, .value = (double)INFINITY}, b_name,
+            "element 7 is not finite");
     refused(&w, &(bend){.dtype = STLORA_F64, .name = b_name, .value = 1e300}, b_name,
             "element 7 is not finite"); /* too large for F32 */
     static const char *const extras[] = {
