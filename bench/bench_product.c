@@ -62,7 +62,8 @@ static double measure(const stlora_backend *backend, const stlora_product_args *
     double best = HUGE_VAL;
     for (int i = 0; i < tries; i++) {
         const double begin = ceiling_now(backend->threads);
-        for (int r = 0; r < repeats; r++) backend->product(backend, args);
+        for (int r = 0; r < repeats; r++)
+            backend->product(backend, args);
         const double seconds = (ceiling_now(backend->threads) - begin) / repeats;
         if (seconds < best) best = seconds;
     }
@@ -86,17 +87,21 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
     must(stlora_alloc(&b.y, (size_t)most * wide, size, "y", &err), &err);
     fill(b.w, dtype, s.out * s.in);
     fill(b.x, dtype, most * (int64_t)wide);
-    const double now = ceiling_measure(dtype == STLORA_BF16 && backend->fast_bf16 ? CEILING_BF16 : CEILING_FP32,
-                                       o->threads, 10);
+    const double now =
+        ceiling_measure(dtype == STLORA_BF16 && backend->fast_bf16 ? CEILING_BF16 : CEILING_FP32, o->threads, 10);
     if (now > *ceiling) *ceiling = now;
     for (int direction = 0; direction < 2; direction++) {
         for (int i = 0; i < o->token_counts; i++) {
             const int64_t tokens = o->tokens[i];
             const int64_t in = direction ? s.out : s.in, out = direction ? s.in : s.out;
-            stlora_product_args args = {.tokens = tokens, .in = in, .out = out,
+            stlora_product_args args = {.tokens = tokens,
+                                        .in = in,
+                                        .out = out,
                                         .x = {b.x, dtype, tokens, in, in},
-                                        .w = b.w, .w_dtype = dtype,
-                                        .w_layout = direction ? STLORA_IN_OUT : STLORA_OUT_IN, .ldw = s.in,
+                                        .w = b.w,
+                                        .w_dtype = dtype,
+                                        .w_layout = direction ? STLORA_IN_OUT : STLORA_OUT_IN,
+                                        .ldw = s.in,
                                         .scale = 1.0,
                                         .y = {b.y, dtype, tokens, out, out}};
             const double seconds = measure(backend, &args, o->tries);
@@ -125,8 +130,8 @@ static void parse_tokens(options *o, const char *text)
 
 static options parse(int argc, char **argv)
 {
-    options o = {.threads = 1, .tries = 15, .f32 = true, .bf16 = true,
-                 .tokens = {1, 16, 128, 512, 2048}, .token_counts = 5};
+    options o = {
+        .threads = 1, .tries = 15, .f32 = true, .bf16 = true, .tokens = {1, 16, 128, 512, 2048}, .token_counts = 5};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--head") == 0) {

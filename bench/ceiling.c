@@ -29,7 +29,8 @@ enum { WIDE_CHAINS = 16, NARROW_CHAINS = 12 };
 __attribute__((target("avx512f"), noinline)) static float fp32_wide(float seed)
 {
     __m512 acc[WIDE_CHAINS], x = _mm512_set1_ps(seed), w = _mm512_set1_ps(1.0f - seed);
-    UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_set1_ps(seed + (float)i); /* different, or the compiler keeps one */
+    UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] =
+        _mm512_set1_ps(seed + (float)i); /* different, or the compiler keeps one */
     for (int s = 0; s < STEPS; s++) {
         UNROLL for (int i = 0; i < WIDE_CHAINS; i++) acc[i] = _mm512_fmadd_ps(acc[i], w, x);
     }

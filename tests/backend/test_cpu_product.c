@@ -36,7 +36,8 @@ static fenced fenced_make(stlora_dtype dtype, int64_t count)
     assert_true(f.map != MAP_FAILED);
     assert_int_equal(mprotect((char *)f.map + whole, page, PROT_NONE), 0);
     f.data = (char *)f.map + whole - size;
-    for (int64_t i = 0; i < count; i++) stlora_store(f.data, dtype, i, (double)random_value());
+    for (int64_t i = 0; i < count; i++)
+        stlora_store(f.data, dtype, i, (double)random_value());
     return f;
 }
 
@@ -67,14 +68,24 @@ static product_data make(const product_case *c)
     d.bias = fenced_make(c->w, c->out);
     d.h = fenced_make(STLORA_F32, c->tokens * c->rank + 1);
     d.u = fenced_make(STLORA_F32, c->out * c->rank + 1);
-    d.args = (stlora_product_args){
-        .tokens = c->tokens, .in = c->in, .out = c->out, .x = {d.x.data, c->x, c->tokens, c->in, c->in},
-        .w = d.w.data, .w_dtype = c->w, .w_layout = c->layout, .ldw = ldw,
-        .bias = c->bias ? d.bias.data : NULL, .bias_dtype = c->w,
-        .h = (const float *)d.h.data + 1, .u = (const float *)d.u.data + 1, .rank = c->rank,
-        .u_rank_stride = c->layout == STLORA_OUT_IN ? 1 : c->out,
-        .u_out_stride = c->layout == STLORA_OUT_IN ? c->rank : 1, .scale = 0.75,
-        .y = {NULL, c->y, c->tokens, c->out, c->out}, .accumulate = c->accumulate};
+    d.args = (stlora_product_args){.tokens = c->tokens,
+                                   .in = c->in,
+                                   .out = c->out,
+                                   .x = {d.x.data, c->x, c->tokens, c->in, c->in},
+                                   .w = d.w.data,
+                                   .w_dtype = c->w,
+                                   .w_layout = c->layout,
+                                   .ldw = ldw,
+                                   .bias = c->bias ? d.bias.data : NULL,
+                                   .bias_dtype = c->w,
+                                   .h = (const float *)d.h.data + 1,
+                                   .u = (const float *)d.u.data + 1,
+                                   .rank = c->rank,
+                                   .u_rank_stride = c->layout == STLORA_OUT_IN ? 1 : c->out,
+                                   .u_out_stride = c->layout == STLORA_OUT_IN ? c->rank : 1,
+                                   .scale = 0.75,
+                                   .y = {NULL, c->y, c->tokens, c->out, c->out},
+                                   .accumulate = c->accumulate};
     return d;
 }
 
@@ -112,14 +123,14 @@ static double exact(const product_data *d, int64_t t, int64_t o, double *magnitu
     if (a->bias) sum += stlora_load(a->bias, a->bias_dtype, o);
     *magnitude = fabs(sum);
     for (int64_t i = 0; i < a->in; i++) {
-        const double term = stlora_load(a->x.data, a->x.dtype, t * a->x.ld + i) *
-                            stlora_load(a->w, a->w_dtype, o * so + i * si);
+        const double term =
+            stlora_load(a->x.data, a->x.dtype, t * a->x.ld + i) * stlora_load(a->w, a->w_dtype, o * so + i * si);
         sum += term;
         *magnitude += fabs(term);
     }
     for (int64_t q = 0; q < a->rank; q++) {
-        const double term = a->scale * (double)a->h[t * a->rank + q] *
-                            (double)a->u[q * a->u_rank_stride + o * a->u_out_stride];
+        const double term =
+            a->scale * (double)a->h[t * a->rank + q] * (double)a->u[q * a->u_rank_stride + o * a->u_out_stride];
         sum += term;
         *magnitude += fabs(term);
     }

@@ -26,7 +26,8 @@ static void store_rows(stlora_mat m, int64_t row, int64_t column, const float *f
     for (int64_t i = 0; i < rows; i++) {
         const int64_t at = (row + i) * m.ld + column;
         int64_t d = 0;
-        for (; d + VL <= dim; d += VL) store_as(m.data, m.dtype, at + d, vf_load(from + i * dim + d));
+        for (; d + VL <= dim; d += VL)
+            store_as(m.data, m.dtype, at + d, vf_load(from + i * dim + d));
         if (d < dim) store_as_n(m.data, m.dtype, at + d, vf_load_n(from + i * dim + d, (int)(dim - d)), (int)(dim - d));
     }
 }
@@ -56,15 +57,15 @@ static void query_row_grad(float *s, const float *dp, int64_t n, float scale, fl
 }
 
 typedef struct query_sweep {
-    float *kt, *vt, *k;    /* panels (dim, KEYS), (dim, KEYS), (KEYS, dim) */
-    float *q, *dout, *dq;  /* (rows, dim) */
-    float *s, *dp;         /* (TILE_MR, KEYS) */
+    float *kt, *vt, *k;   /* panels (dim, KEYS), (dim, KEYS), (KEYS, dim) */
+    float *q, *dout, *dq; /* (rows, dim) */
+    float *s, *dp;        /* (TILE_MR, KEYS) */
 } query_sweep;
 
 /* mr queries of one head against a block of keys. */
-static void query_tile(const query_sweep *w, const stlora_attention_grad_args *a, int mr, const float *q,
-                       int64_t ldq, const float *dout, int64_t ld_dout, float *dq, int64_t token, int64_t head,
-                       int64_t keys, int64_t limit)
+static void query_tile(const query_sweep *w, const stlora_attention_grad_args *a, int mr, const float *q, int64_t ldq,
+                       const float *dout, int64_t ld_dout, float *dq, int64_t token, int64_t head, int64_t keys,
+                       int64_t limit)
 {
     const int64_t dim = a->head_dim;
     multiply(mr, q, ldq, w->kt, dim, 0, dim, keys, false, w->s, KEYS);
@@ -136,10 +137,10 @@ static void query_work(const void *context, int64_t task, int thread)
 }
 
 typedef struct key_sweep {
-    float *qt, *dt, *q, *d;  /* panels of q and dout: (dim, QUERIES) twice, (QUERIES, dim) twice */
-    float *k, *v, *dk, *dv;  /* (key rows, dim) */
-    float *s, *dp;           /* (TILE_MR, QUERIES) */
-    float *lse, *delta;      /* (QUERIES), padded */
+    float *qt, *dt, *q, *d; /* panels of q and dout: (dim, QUERIES) twice, (QUERIES, dim) twice */
+    float *k, *v, *dk, *dv; /* (key rows, dim) */
+    float *s, *dp;          /* (TILE_MR, QUERIES) */
+    float *lse, *delta;     /* (QUERIES), padded */
 } key_sweep;
 
 /* s, dp (rows of QUERIES) of one key -> p in s, ds in dp. */
@@ -218,8 +219,7 @@ static void key_work(const void *context, int64_t task, int thread)
             for (int64_t j = 0; j < rows; j += TILE_MR) {
                 const int mr = (int)least(TILE_MR, rows - j);
                 const int64_t blind = b.begin + j - hidden - i;
-                if (blind < queries)
-                    key_tile(&w, a, mr, k + j * ldk, ldk, v + j * ldv, ldv, j, queries, blind);
+                if (blind < queries) key_tile(&w, a, mr, k + j * ldk, ldk, v + j * ldv, ldv, j, queries, blind);
             }
         }
     }
@@ -242,12 +242,11 @@ static void cpu_attention_grad(const stlora_backend *table, const stlora_attenti
     assert(p.key_rows > 0);
     const double pairs = attention_pairs(a->segments, a->segment_count) * (double)a->heads;
     const double nanoseconds = pairs * (0.15 * (double)dim + 1);
-    stlora_cpu_parallel(table,
-                        head_blocks(a->segments, a->segment_count, a->kv_heads * p.rows.parts_per_group,
-                                    p.rows.queries, false),
-                        nanoseconds, query_work, &p);
-    stlora_cpu_parallel(table, head_blocks(a->segments, a->segment_count, a->kv_heads, p.key_rows, true),
-                        nanoseconds, key_work, &p);
+    stlora_cpu_parallel(
+        table, head_blocks(a->segments, a->segment_count, a->kv_heads * p.rows.parts_per_group, p.rows.queries, false),
+        nanoseconds, query_work, &p);
+    stlora_cpu_parallel(table, head_blocks(a->segments, a->segment_count, a->kv_heads, p.key_rows, true), nanoseconds,
+                        key_work, &p);
 }
 
 #endif

@@ -16,27 +16,30 @@ enum { KEYS = 64, MAX_ROWS = 512, MAX_HEAD_DIM = 1024 };
 _Static_assert(KEYS % PANEL == 0 || PANEL % KEYS == 0, "blocks of keys are whole panels");
 
 /* Columns of a (steps, cols) panel set: PANEL at a time, one panel after another. */
-static void pack_columns_set(float *panels, stlora_cmat m, int64_t row, int64_t column, int64_t steps,
-                             int64_t cols)
+static void pack_columns_set(float *panels, stlora_cmat m, int64_t row, int64_t column, int64_t steps, int64_t cols)
 {
     for (int64_t o = 0; o < cols; o += PANEL)
-        pack_rows_as_columns(panels + o * steps,
-                             at_element(m.data, m.dtype, (row + o) * m.ld + column), m.dtype, m.ld, steps,
-                             least(PANEL, cols - o));
+        pack_rows_as_columns(panels + o * steps, at_element(m.data, m.dtype, (row + o) * m.ld + column), m.dtype, m.ld,
+                             steps, least(PANEL, cols - o));
 }
 static void pack_rows_set(float *panels, stlora_cmat m, int64_t row, int64_t column, int64_t steps, int64_t cols)
 {
     for (int64_t o = 0; o < cols; o += PANEL)
-        pack_rows_as_rows(panels + o * steps, at_element(m.data, m.dtype, row * m.ld + column + o), m.dtype,
-                          m.ld, steps, least(PANEL, cols - o));
+        pack_rows_as_rows(panels + o * steps, at_element(m.data, m.dtype, row * m.ld + column + o), m.dtype, m.ld,
+                          steps, least(PANEL, cols - o));
 }
 
 /* y (mr, cols) = (add ? y : 0) + x (mr, steps) * panels, from step `begin` of panels that were packed with `packed` steps. */
 static void multiply(int mr, const float *x, int64_t ldx, const float *panels, int64_t packed, int64_t begin,
                      int64_t steps, int64_t cols, bool add, float *y, int64_t ldy)
 {
-    tile t = {.x = x, .ldx = ldx, .steps = steps, .from_dtype = STLORA_F32, .ld_from = ldy,
-              .y_dtype = STLORA_F32, .ldy = ldy};
+    tile t = {.x = x,
+              .ldx = ldx,
+              .steps = steps,
+              .from_dtype = STLORA_F32,
+              .ld_from = ldy,
+              .y_dtype = STLORA_F32,
+              .ldy = ldy};
     for (int64_t o = 0; o < cols; o += PANEL) {
         t.cols = (int)least(PANEL, cols - o);
         const int nv = vectors_of(t.cols);
@@ -64,8 +67,8 @@ static const float *head_rows(float *to, stlora_cmat m, int64_t row, int64_t col
 /* Where in the call a task lies. Blocks of `block` rows (queries or keys) of every segment, times groups of heads. */
 typedef struct head_block {
     const stlora_segment *segment;
-    int64_t part;          /* which group of heads */
-    int64_t begin, end;    /* rows of the segment */
+    int64_t part;       /* which group of heads */
+    int64_t begin, end; /* rows of the segment */
 } head_block;
 
 static int64_t head_blocks(const stlora_segment *segments, int64_t count, int64_t parts, int64_t block, bool keys)
@@ -76,8 +79,7 @@ static int64_t head_blocks(const stlora_segment *segments, int64_t count, int64_
     return tasks;
 }
 
-static head_block head_block_of(const stlora_segment *segments, int64_t parts, int64_t block, bool keys,
-                                int64_t task)
+static head_block head_block_of(const stlora_segment *segments, int64_t parts, int64_t block, bool keys, int64_t task)
 {
     const stlora_segment *s = segments;
     for (;; s++) {
@@ -119,7 +121,8 @@ typedef struct attention_plan {
 static void softmax_update(float *s, int64_t n, float scale, float *m, float *l, float *o, int64_t dim)
 {
     const int64_t padded = (n + VL - 1) / VL * VL;
-    for (int64_t j = n; j < padded; j++) s[j] = -INFINITY;
+    for (int64_t j = n; j < padded; j++)
+        s[j] = -INFINITY;
     vf largest = vf_set1(*m);
     for (int64_t j = 0; j < padded; j += VL) {
         const vf scaled = vf_mul(vf_load(s + j), vf_set1(scale));
@@ -138,17 +141,18 @@ static void softmax_update(float *s, int64_t n, float scale, float *m, float *l,
         float rest[VL];
         vf_store(rest, vf_exp(vf_set1(*m - origin)));
         *l *= rest[0];
-        for (int64_t d = 0; d < dim; d++) o[d] *= rest[0];
+        for (int64_t d = 0; d < dim; d++)
+            o[d] *= rest[0];
         *m = now;
     }
     *l += vf_sum(sum);
 }
 
 typedef struct attention_rows {
-    float *k, *v;  /* panels (dim, KEYS), (KEYS, dim) */
-    float *q, *o;  /* (rows, dim) */
-    float *m, *l;  /* (rows) */
-    float *s;      /* (TILE_MR, KEYS) */
+    float *k, *v; /* panels (dim, KEYS), (KEYS, dim) */
+    float *q, *o; /* (rows, dim) */
+    float *m, *l; /* (rows) */
+    float *s;     /* (TILE_MR, KEYS) */
 } attention_rows;
 
 /* mr queries of one head against a block of keys; their limits (keys of the block that each sees) ascend. */
@@ -160,7 +164,8 @@ static void attend(const attention_rows *w, const stlora_attention_args *a, int 
     multiply(mr, q, ldq, w->k, dim, 0, dim, keys, false, w->s, KEYS);
     for (int i = 0; i < mr; i++) {
         const int64_t n = least(limit + i, keys);
-        if (n > 0) softmax_update(w->s + i * KEYS, n, (float)a->scale, w->m + row + i, w->l + row + i, o + i * dim, dim);
+        if (n > 0)
+            softmax_update(w->s + i * KEYS, n, (float)a->scale, w->m + row + i, w->l + row + i, o + i * dim, dim);
     }
     if (limit >= keys) {
         multiply(mr, w->s, KEYS, w->v, keys, 0, keys, dim, true, o, dim);
@@ -244,8 +249,7 @@ static double attention_pairs(const stlora_segment *segments, int64_t count)
 {
     double pairs = 0;
     for (int64_t s = 0; s < count; s++)
-        pairs += (double)segments[s].q_count *
-                 ((double)segments[s].k_count - 0.5 * (double)segments[s].q_count + 0.5);
+        pairs += (double)segments[s].q_count * ((double)segments[s].k_count - 0.5 * (double)segments[s].q_count + 0.5);
     return pairs;
 }
 

@@ -62,22 +62,22 @@ stlora_status stlora_cpu_override(stlora_backend *table, const char *level_name,
     int best = supported(), chosen = best - 1;
     if (level_name) {
         chosen = 0;
-        while (chosen < LEVELS && strcmp(levels[chosen].level, level_name) != 0) chosen++;
+        while (chosen < LEVELS && strcmp(levels[chosen].level, level_name) != 0)
+            chosen++;
         if (chosen == LEVELS)
             return stlora_fail(err, STLORA_E_USAGE,
                                "the processor level is \"%s\"; wanted portable, avx2, avx512 or "
                                "avx512-bf16, as far as this build has them",
                                level_name);
         if (chosen >= best)
-            return stlora_fail(err, STLORA_E_USAGE,
-                               "this machine lacks the processor level %s; its best is %s", level_name,
-                               levels[best - 1].level);
+            return stlora_fail(err, STLORA_E_USAGE, "this machine lacks the processor level %s; its best is %s",
+                               level_name, levels[best - 1].level);
     }
     stlora_cpu_scratch *scratch;
     size_t threads = (size_t)table->threads;
     STLORA_TRY(stlora_alloc(&scratch, 1, sizeof *scratch, "scratch of the kernels", err));
-    stlora_status status = stlora_alloc(&scratch->blocks, threads, STLORA_CPU_BLOCK_BYTES,
-                                        "scratch of the kernels", err);
+    stlora_status status =
+        stlora_alloc(&scratch->blocks, threads, STLORA_CPU_BLOCK_BYTES, "scratch of the kernels", err);
     if (status != STLORA_OK) {
         stlora_free(scratch);
         return status;

@@ -10,8 +10,7 @@
  * processor and its operating system allow; else "portable", "avx2", "avx512" or "avx512-bf16".
  * STLORA_E_USAGE: no such level, or this machine (or build) lacks it. STLORA_E_NOMEM. The table is untouched on failure.
  * Pair with stlora_cpu_release. */
-STLORA_NODISCARD stlora_status stlora_cpu_override(stlora_backend *table, const char *level,
-                                                   stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_cpu_override(stlora_backend *table, const char *level, stlora_error *err);
 
 /* stlora_cpu_release: frees the scratch; a table without scratch is allowed. */
 void stlora_cpu_release(stlora_backend *table);

@@ -15,7 +15,8 @@ void stlora_cpu_parallel(const stlora_backend *table, int64_t tasks, double nano
     int threads = table->threads;
     if (threads > tasks) threads = (int)tasks;
     if (threads <= 1 || nanoseconds < WORTH_A_REGION) {
-        for (int64_t task = 0; task < tasks; task++) work(context, task, 0);
+        for (int64_t task = 0; task < tasks; task++)
+            work(context, task, 0);
         return;
     }
     _Atomic int64_t next = 0;

@@ -18,9 +18,9 @@
 #endif
 
 enum {
-    K_BLOCK = 1024,       /* steps of a chain: part of the definition of the bits; even */
-    FUSED_RANK = 64,      /* low-rank steps that ride on a chain: part of the definition too */
-    BLOCK_COLUMNS = 256,  /* most columns of a task; a multiple of PANEL */
+    K_BLOCK = 1024,             /* steps of a chain: part of the definition of the bits; even */
+    FUSED_RANK = 64,            /* low-rank steps that ride on a chain: part of the definition too */
+    BLOCK_COLUMNS = 256,        /* most columns of a task; a multiple of PANEL */
     BLOCK_PARTIALS = 2048 * 128 /* floats of partial sums of a task: tokens times columns */
 };
 
@@ -85,8 +85,7 @@ static void product_partition(product_plan *p)
     p->token_blocks = (tokens + p->token_block - 1) / p->token_block;
     const int64_t singles = p->panels - p->wide * p->wide_tasks;
     p->splits = 1;
-    while (singles * p->splits % threads != 0 && p->splits < threads &&
-           p->token_block / (p->splits + 1) >= 8 * TILE_MR)
+    while (singles * p->splits % threads != 0 && p->splits < threads && p->token_block / (p->splits + 1) >= 8 * TILE_MR)
         p->splits++;
     p->split_tokens = (p->token_block + p->splits - 1) / p->splits;
     p->split_tokens = (p->split_tokens + TILE_MR - 1) / TILE_MR * TILE_MR;
@@ -173,8 +172,12 @@ static lookahead product_lookahead_x(const product_plan *p, const reduction *r, 
     const int64_t size = a->x.dtype == STLORA_F32 ? 4 : 2, rows = least(TILE_MR, end - token);
     if (rows <= 0 || r->steps == 0) return (lookahead){0};
     const int64_t per_row = AHEAD_STEPS * (p->pairs ? 2 : 1) * size / CACHE_LINE;
-    return (lookahead){at_element(a->x.data, a->x.dtype, token * a->x.ld + r->k0), 0, r->steps * size,
-                       a->x.ld * size, rows, (int)(rows * (per_row > 0 ? per_row : 1))};
+    return (lookahead){at_element(a->x.data, a->x.dtype, token * a->x.ld + r->k0),
+                       0,
+                       r->steps * size,
+                       a->x.ld * size,
+                       rows,
+                       (int)(rows * (per_row > 0 ? per_row : 1))};
 }
 
 /* All tokens of a task over one packed block of the reduction. */
@@ -240,9 +243,8 @@ static void product_work(const void *context, int64_t index, int thread)
             const int64_t o = (task.panel0 + i) * PANEL, cols = least(PANEL, a->out - o);
             if (r.steps) product_pack(p, s->panels + i * PANEL * K_BLOCK, &r, o, cols);
             if (r.extra)
-                pack_strided(s->extra + i * PANEL * FUSED_RANK,
-                             a->u + r.q0 * a->u_rank_stride + o * a->u_out_stride, a->u_rank_stride,
-                             a->u_out_stride, (float)a->scale, r.extra, cols);
+                pack_strided(s->extra + i * PANEL * FUSED_RANK, a->u + r.q0 * a->u_rank_stride + o * a->u_out_stride,
+                             a->u_rank_stride, a->u_out_stride, (float)a->scale, r.extra, cols);
             if (a->bias && b == p->blocks - 1) product_pack_bias(s->bias + i * PANEL, a, o, cols);
         }
         lookahead ahead = product_lookahead(p, index, &task, b);

@@ -32,7 +32,8 @@ static void row_run_work(const void *context, int64_t task, int thread)
 {
     const row_run *r = context;
     (void)thread;
-    for (int64_t t = task * r->run; t < least(r->tokens, (task + 1) * r->run); t++) r->row(r->args, t);
+    for (int64_t t = task * r->run; t < least(r->tokens, (task + 1) * r->run); t++)
+        r->row(r->args, t);
 }
 
 static void for_each_row(const stlora_backend *table, int64_t tokens, double nanoseconds_per_row,
@@ -265,7 +266,8 @@ static void philox_blocks(uint32_t out[PHILOX_NUMBERS], uint64_t block0, uint32_
         k1 += 0xBB67AE85u;
     }
     for (int b = 0; b < PHILOX_BLOCKS; b++) {
-        for (int i = 0; i < 4; i++) out[4 * b + i] = c[i][b];
+        for (int i = 0; i < 4; i++)
+            out[4 * b + i] = c[i][b];
     }
 }
 
@@ -282,7 +284,8 @@ static void dropout_row(const void *args, int64_t t)
         uint32_t u[PHILOX_NUMBERS];
         float kept[PHILOX_NUMBERS];
         philox_blocks(u, (uint64_t)i / 4, use, a->token_keys[t], seed);
-        for (int j = 0; j < PHILOX_NUMBERS; j++) kept[j] = u[j] >= threshold ? 1.0f : 0.0f;
+        for (int j = 0; j < PHILOX_NUMBERS; j++)
+            kept[j] = u[j] >= threshold ? 1.0f : 0.0f;
         for (int64_t j = 0; j < PHILOX_NUMBERS && i + j < a->width; j += VL) {
             const int64_t n = a->width - i - j, at = i + j;
             const vf x = vf_div(get(a->x.data, a->x.dtype, x0 + at, n), rest);

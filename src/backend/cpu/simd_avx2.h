@@ -193,7 +193,8 @@ static inline void vf_transpose(vf r[VL])
         t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
         t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
     }
-    for (int i = 0; i < 8; i++) r[i] = t[i];
+    for (int i = 0; i < 8; i++)
+        r[i] = t[i];
 }
 
 #endif

@@ -39,7 +39,8 @@ static inline vf vf_load(const float *p)
 static inline vf vf_load_n(const float *p, int n)
 {
     vf v = vf_zero();
-    for (int i = 0; i < n; i++) v[i] = p[i];
+    for (int i = 0; i < n; i++)
+        v[i] = p[i];
     return v;
 }
 static inline void vf_store(float *p, vf v)
@@ -48,7 +49,8 @@ static inline void vf_store(float *p, vf v)
 }
 static inline void vf_store_n(float *p, vf v, int n)
 {
-    for (int i = 0; i < n; i++) p[i] = v[i];
+    for (int i = 0; i < n; i++)
+        p[i] = v[i];
 }
 
 static inline vf vf_add(vf a, vf b)
@@ -79,7 +81,8 @@ static inline vf vf_fnma(vf a, vf b, vf c)
 }
 static inline vf vf_sqrt(vf a)
 {
-    for (int i = 0; i < VL; i++) a[i] = sqrtf(a[i]);
+    for (int i = 0; i < VL; i++)
+        a[i] = sqrtf(a[i]);
     return a;
 }
 

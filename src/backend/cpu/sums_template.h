@@ -22,9 +22,11 @@ static void cross_entropy_row(const void *context, int64_t row)
     const float *x = (const float *)a->logits.data + i * a->logits.ld;
     assert(target >= 0 && target < a->vocab);
     float end[VL];
-    for (int j = 0; j < VL; j++) end[j] = whole + j < a->vocab ? x[whole + j] : -INFINITY;
+    for (int j = 0; j < VL; j++)
+        end[j] = whole + j < a->vocab ? x[whole + j] : -INFINITY;
     vf largest = vf_load(end);
-    for (int64_t v = 0; v < whole; v += VL) largest = vf_max(vf_load(x + v), largest);
+    for (int64_t v = 0; v < whole; v += VL)
+        largest = vf_max(vf_load(x + v), largest);
     float most = -INFINITY; /* passes NaN by: it comes back in the sum */
     {
         float lanes[VL];
@@ -67,7 +69,8 @@ static void cpu_cross_entropy(const stlora_backend *table, const stlora_cross_en
     for (; run.row0 < a->rows; run.row0 += RUN) {
         const int64_t rows = least(RUN, a->rows - run.row0);
         for_each_row(table, rows, 1.5 * (double)a->vocab, cross_entropy_row, &run);
-        for (int64_t i = 0; a->loss && i < rows; i++) *a->loss -= run.logprobs[i];
+        for (int64_t i = 0; a->loss && i < rows; i++)
+            *a->loss -= run.logprobs[i];
     }
 }
 
@@ -141,13 +144,15 @@ enum { SUM_BLOCK = 65536, SUM_LANES = 16, SUM_RUN = 4096 };
 
 static void add_squares(double lanes[SUM_LANES], const float *x)
 {
-    for (int l = 0; l < SUM_LANES; l++) lanes[l] += (double)x[l] * (double)x[l];
+    for (int l = 0; l < SUM_LANES; l++)
+        lanes[l] += (double)x[l] * (double)x[l];
 }
 
 static double sum_of_lanes(const double lanes[SUM_LANES])
 {
     double sum = lanes[0];
-    for (int l = 1; l < SUM_LANES; l++) sum += lanes[l];
+    for (int l = 1; l < SUM_LANES; l++)
+        sum += lanes[l];
     return sum;
 }
 
@@ -189,19 +194,21 @@ static void adamw_work(const void *context, int64_t task, int thread)
     adamw_scalars s = {0};
     (void)thread;
     if (a)
-        s = (adamw_scalars){vf_set1((float)a->grad_scale), vf_set1((float)a->shrink), vf_set1((float)a->decay),
-                            vf_set1((float)a->step_size), vf_set1((float)(1 - a->beta1)), vf_set1((float)a->beta2),
-                            vf_set1((float)(1 - a->beta2)), vf_set1((float)a->sqrt_bc2), vf_set1((float)a->eps)};
+        s = (adamw_scalars){vf_set1((float)a->grad_scale),  vf_set1((float)a->shrink),      vf_set1((float)a->decay),
+                            vf_set1((float)a->step_size),   vf_set1((float)(1 - a->beta1)), vf_set1((float)a->beta2),
+                            vf_set1((float)(1 - a->beta2)), vf_set1((float)a->sqrt_bc2),    vf_set1((float)a->eps)};
     double lanes[SUM_LANES] = {0};
     for (int64_t i = begin; i < end; i += SUM_LANES) {
         const int64_t n = least(SUM_LANES, end - i);
         if (a) {
-            for (int64_t j = 0; j < n; j += VL) (void)adamw_vector(a, &s, i + j, n - j);
+            for (int64_t j = 0; j < n; j += VL)
+                (void)adamw_vector(a, &s, i + j, n - j);
         }
         if (n == SUM_LANES) {
             add_squares(lanes, r->x + i);
         } else {
-            for (int64_t l = 0; l < n; l++) lanes[l] += (double)r->x[i + l] * (double)r->x[i + l];
+            for (int64_t l = 0; l < n; l++)
+                lanes[l] += (double)r->x[i + l] * (double)r->x[i + l];
         }
     }
     r->sums[task] = sum_of_lanes(lanes);
@@ -215,7 +222,8 @@ static double adamw_blocks(const stlora_backend *table, const stlora_adamw_args 
     for (; r.block0 < blocks; r.block0 += SUM_RUN) {
         const int64_t run = least(SUM_RUN, blocks - r.block0);
         stlora_cpu_parallel(table, run, (double)run * SUM_BLOCK * (a ? 1.0 : 0.2), adamw_work, &r);
-        for (int64_t i = 0; i < run; i++) sum += r.sums[i];
+        for (int64_t i = 0; i < run; i++)
+            sum += r.sums[i];
     }
     return sum;
 }

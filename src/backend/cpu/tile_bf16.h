@@ -74,7 +74,8 @@ static void pack_pairs_from_rows(uint32_t *panel, const uint16_t *w, int64_t ld,
             if (pairs == VL) {
                 UNROLL for (int i = 0; i < VL; i++) _mm512_storeu_si512(panel + (k / 2 + i) * width + o, vu_bits(r[i]));
             } else {
-                for (int i = 0; i < pairs; i++) _mm512_storeu_si512(panel + (k / 2 + i) * width + o, vu_bits(r[i]));
+                for (int i = 0; i < pairs; i++)
+                    _mm512_storeu_si512(panel + (k / 2 + i) * width + o, vu_bits(r[i]));
             }
         }
     }

@@ -29,10 +29,10 @@
 #    define UNROLL
 #elif defined(__clang__)
 #    define ALWAYS_INLINE static inline __attribute__((always_inline))
-#    define UNROLL _Pragma("clang loop unroll(full)")
+#    define UNROLL        _Pragma("clang loop unroll(full)")
 #else
 #    define ALWAYS_INLINE static inline __attribute__((always_inline))
-#    define UNROLL _Pragma("GCC unroll 16")
+#    define UNROLL        _Pragma("GCC unroll 16")
 #endif
 
 enum { PANEL = TILE_NV * VL }; /* columns of a full panel */
@@ -64,8 +64,8 @@ typedef struct tile {
     const void *x; /* (mr, steps) float, or bf16 for bf16 panels */
     int64_t ldx;
     const void *panel;
-    int64_t steps;   /* along k: floats, or bf16 elements */
-    const float *h;  /* (mr, extra_steps) */
+    int64_t steps;  /* along k: floats, or bf16 elements */
+    const float *h; /* (mr, extra_steps) */
     int64_t ldh;
     const float *extra; /* (extra_steps, nv*VL) */
     int64_t extra_steps;
@@ -75,8 +75,8 @@ typedef struct tile {
     void *y; /* (mr, cols) */
     stlora_dtype y_dtype;
     int64_t ldy;
-    const float *bias; /* (nv*VL) or NULL */
-    int cols;          /* (nv-1)*VL < cols <= nv*VL */
+    const float *bias;  /* (nv*VL) or NULL */
+    int cols;           /* (nv-1)*VL < cols <= nv*VL */
     lookahead *ahead;   /* of the panel that follows; or NULL */
     lookahead *ahead_x; /* of the rows of x that follow; or NULL */
 } tile;
@@ -135,8 +135,8 @@ static inline void *at_element_mut(void *p, stlora_dtype dtype, int64_t i)
 }
 
 /* acc[i][j] += x[i, k] panel[k, j] for all steps. */
-ALWAYS_INLINE void tile_floats(const int mr, const int nv, vf acc[TILE_MR][TILE_NV], const float *x,
-                               int64_t ldx, const float *panel, int64_t steps, lookahead *ahead, lookahead *ahead_x)
+ALWAYS_INLINE void tile_floats(const int mr, const int nv, vf acc[TILE_MR][TILE_NV], const float *x, int64_t ldx,
+                               const float *panel, int64_t steps, lookahead *ahead, lookahead *ahead_x)
 {
     const float *row[TILE_MR];
     UNROLL for (int i = 0; i < mr; i++) row[i] = x + i * ldx;
@@ -164,7 +164,8 @@ ALWAYS_INLINE void tile_expect(const int mr, const int nv, const tile *t)
     UNROLL for (int i = 0; i < mr; i++)
     {
         const char *row = (const char *)t->y + i * t->ldy * size;
-        for (int64_t at = 0; at < nv * VL * size; at += CACHE_LINE) __builtin_prefetch(row + at, 1, 3);
+        for (int64_t at = 0; at < nv * VL * size; at += CACHE_LINE)
+            __builtin_prefetch(row + at, 1, 3);
     }
 }
 
@@ -181,8 +182,7 @@ ALWAYS_INLINE void tile_finish(const int mr, const int nv, vf acc[TILE_MR][TILE_
             vf v = acc[i][j];
             if (t->from) {
                 const int64_t at = i * t->ld_from + j * VL;
-                v = vf_add(n == VL ? load_as(t->from, t->from_dtype, at)
-                                   : load_as_n(t->from, t->from_dtype, at, n), v);
+                v = vf_add(n == VL ? load_as(t->from, t->from_dtype, at) : load_as_n(t->from, t->from_dtype, at, n), v);
             }
             if (t->bias) v = vf_add(v, bias);
             const int64_t at = i * t->ldy + j * VL;
@@ -206,6 +206,7 @@ ALWAYS_INLINE void tile_f32(const int mr, const int nv, const tile *t)
 
 typedef void (*tile_function)(const tile *);
 
+/* clang-format off: lists of instances */
 /* Every count of rows and of vectors is an instance of its own, so that the accumulators are registers. */
 #define TILE_INSTANCE(kind, mr, nv)                                                                \
     static void kind##_##mr##x##nv(const tile *t)                                                  \
@@ -234,6 +235,7 @@ typedef void (*tile_function)(const tile *);
         static const tile_function kind##_table[TILE_MR][TILE_NV] = {                              \
             TILE_NAMES(kind, 1), TILE_NAMES(kind, 2), TILE_NAMES(kind, 3), TILE_NAMES(kind, 4)};
 #endif
+/* clang-format on */
 
 TILE_FAMILY(tile_f32)
 
