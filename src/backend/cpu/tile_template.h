@@ -206,7 +206,7 @@ ALWAYS_INLINE void tile_f32(const int mr, const int nv, const tile *t)
 
 typedef void (*tile_function)(const tile *);
 
-/* clang-format off: lists of instances */
+/* clang-format off */
 /* Every count of rows and of vectors is an instance of its own, so that the accumulators are registers. */
 #define TILE_INSTANCE(kind, mr, nv)                                                                \
     static void kind##_##mr##x##nv(const tile *t)                                                  \
