@@ -10,17 +10,6 @@
 #include "base/rng.h"
 #include "base/size.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#    define SANITIZED 1
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer)
-#        define SANITIZED 1
-#    endif
-#endif
-#ifndef SANITIZED
-#    define SANITIZED 0
-#endif
-
 static void test_checked_arithmetic(void **state)
 {
     (void)state;
@@ -153,7 +142,7 @@ static void test_arena(void **state)
 static void test_no_memory(void **state)
 {
     (void)state;
-    if (SANITIZED) skip();
+    if (STLORA_SANITIZED) skip();
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {

@@ -11,17 +11,6 @@
 #include "base/rng.h"
 #include "formats/safetensors.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#    define SANITIZED 1
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer)
-#        define SANITIZED 1
-#    endif
-#endif
-#ifndef SANITIZED
-#    define SANITIZED 0
-#endif
-
 static unsigned char good[2048];
 static size_t good_size;
 
@@ -186,7 +175,7 @@ static void test_random_damage(void **state)
 static void test_no_memory(void **state)
 {
     (void)state;
-    if (SANITIZED) skip();
+    if (STLORA_SANITIZED) skip();
     static char header[4000000];
     size_t used = (size_t)snprintf(header, sizeof header, "{");
     for (int i = 0; i < 40000; i++)

@@ -115,7 +115,9 @@ static void check_budgets(const stlora_transformer *model, const stlora_lora *lo
         budget = (int64_t)bytes + FIXED; /* exactly enough gives the same, ... */
         assert_ok(stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED,
                                     budget, &shape, &err));
-        assert_memory_equal(&shape, &before, sizeof shape);
+        assert_true(shape.max_tokens == before.max_tokens && shape.layers_recomputed == before.layers_recomputed &&
+                    shape.logits_rows == before.logits_rows && shape.max_segments == before.max_segments &&
+                    shape.max_positions == before.max_positions);
         budget--; /* ... and one byte less does not */
     }
     assert_true(lean); /* it was the leanest of all that came last */
@@ -166,7 +168,7 @@ static void test_what_it_would_take(void **state)
 static void test_measured_is_taken(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__)
+#if STLORA_SANITIZED
     skip(); /* its allocator keeps no such count */
 #else
     stlora_error err = {0};
