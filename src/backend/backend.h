@@ -10,7 +10,8 @@
  *    attention of other segments): so the cut into micro-batches changes no bit;
  *  - sums over tokens (lowrank_grad, cross_entropy's loss) run token by token in ascending order, starting from what the
  *    accumulator held: so two calls over halves equal one call over the whole, bit for bit;
- *  - NaN and infinity propagate, nothing is flushed away; accumulation in at least float.
+ *  - NaN and infinity propagate; accumulation in at least float. Denormals count, but for bf16 by bf16 products at level
+ *    avx512-bf16, whose instruction takes what is below 1.2e-38 for zero.
  *
  * Letters: T tokens, C hidden width, V vocabulary, H heads, K kv heads, D head width, F inner width, n input and m output
  * width of a linear map, r rank. Activations are F32 or BF16 ("act"); the residual stream and every statistic are F32; ref also takes
@@ -23,6 +24,8 @@
 #include "tensor/view.h"
 
 typedef struct stlora_backend stlora_backend;
+
+enum { STLORA_MAX_HEAD_DIM = 1024 }; /* widest attention head that every table takes */
 
 /* How a weight lies in the file. OUT_IN: Linear's [out, in]. IN_OUT: Conv1D's [in, out]; also what dX = dY * W asks of a Linear. */
 typedef enum stlora_layout { STLORA_OUT_IN, STLORA_IN_OUT } stlora_layout;

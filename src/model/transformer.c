@@ -203,6 +203,9 @@ static stlora_status bind_all(binder *b)
 
 static stlora_status check_options(const stlora_transformer *model, const char *dir, stlora_error *err)
 {
+    if (model->config.head_dim > STLORA_MAX_HEAD_DIM)
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s/config.json: heads of %lld are wider than %d", dir,
+                           (long long)model->config.head_dim, (int)STLORA_MAX_HEAD_DIM);
     const char *const *names = model->family->activation_names;
     for (int i = 0; i < 3 && names[i]; i++)
         if (strcmp(names[i], model->config.activation) == 0) return STLORA_OK;

@@ -270,6 +270,8 @@ static void test_options(void **state)
     (void)state;
     refused(&(tiny_options){.family = "llama", .config = "{\"hidden_act\": \"gelu\"}"}, STLORA_E_UNSUPPORTED,
             "config.json: activation \"gelu\" is not supported for model_type \"llama\"; wanted \"silu\"");
+    refused(&(tiny_options){.family = "llama", .config = "{\"head_dim\": 2048}"}, STLORA_E_UNSUPPORTED,
+            "heads of 2048 are wider than 1024");
     refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"relu\"}"}, STLORA_E_UNSUPPORTED,
             "activation \"relu\"");
     refused(&(tiny_options){.family = "gpt2", .config = "{\"activation_function\": \"silu\"}"}, STLORA_E_UNSUPPORTED,

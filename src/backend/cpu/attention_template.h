@@ -12,7 +12,7 @@
 #include "backend/cpu/pack_template.h"
 #include "backend/cpu/vmath_template.h"
 
-enum { KEYS = 64, MAX_ROWS = 512, MAX_HEAD_DIM = 1024 };
+enum { KEYS = 64, MAX_ROWS = 512, MAX_HEAD_DIM = STLORA_MAX_HEAD_DIM };
 _Static_assert(KEYS % PANEL == 0 || PANEL % KEYS == 0, "blocks of keys are whole panels");
 
 /* Columns of a (steps, cols) panel set: PANEL at a time, one panel after another. */
