@@ -1,6 +1,8 @@
 /* main.c: the command: finds the verb, reads its flags, runs it, turns the status into the exit code. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "help.h"
 #include "options.h"
@@ -12,8 +14,7 @@ static stlora_status run_verb(const struct verb *verb, int argc, char **argv, st
 {
     struct options options;
     stlora_status status = options_parse(&options, verb, argc, argv, err);
-    if (status == STLORA_OK)
-        status = options.help ? help_verb(verb, options.params, err) : verb->run(&options, err);
+    if (status == STLORA_OK) status = options.help ? help_verb(verb, options.params, err) : verb->run(&options, err);
     options_free(&options);
     return status;
 }
@@ -36,15 +37,13 @@ static stlora_status no_such_verb(const char *word, stlora_error *err)
     for (; count < verb_count && count < sizeof words / sizeof *words; count++)
         words[count] = verbs[count].name;
     const char *meant = word[0] == '-' ? NULL : nearest(word, words, count);
-    if (meant)
-        return refuse(err, STLORA_E_USAGE, "there is no verb \"%s\"; did you mean \"%s\"?", word, meant);
+    if (meant) return refuse(err, STLORA_E_USAGE, "there is no verb \"%s\"; did you mean \"%s\"?", word, meant);
     return refuse(err, STLORA_E_USAGE, "there is no verb \"%s\"; \"stable-lora --help\" shows all", word);
 }
 
 static stlora_status run_command(int argc, char **argv, stlora_error *err)
 {
-    if (argc < 2)
-        return refuse(err, STLORA_E_USAGE, "wanted a verb; \"stable-lora --help\" shows all");
+    if (argc < 2) return refuse(err, STLORA_E_USAGE, "wanted a verb; \"stable-lora --help\" shows all");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help_overview(err);
     if (strcmp(argv[1], "help") == 0) return run_help(argc - 2, argv + 2, err);
     if (strcmp(argv[1], "--version") == 0) return put_format(err, "stable-lora %s\n", stlora_version());
@@ -52,9 +51,21 @@ static stlora_status run_command(int argc, char **argv, stlora_error *err)
     return verb ? run_verb(verb, argc - 2, argv + 2, err) : no_such_verb(argv[1], err);
 }
 
+/* Threads wait for one another asleep: spinning is a tenth faster on an idle machine, but ten times slower where other programs
+ * want the cores too (bench/LOG.md). OpenMP reads its policy when it is loaded, before main, so the program says it and starts once
+ * more. Who has chosen a policy keeps it; where starting again is refused, all goes on as it is. */
+static void wait_asleep(char **argv)
+{
+    static const char *const chosen[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"};
+    for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
+        if (getenv(chosen[i])) return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) (void)execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
     stlora_error err = {0};
+    wait_asleep(argv);
     guard_streams();
     stlora_status status = run_command(argc, argv, &err);
     progress_end();
