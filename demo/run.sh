@@ -42,7 +42,7 @@ echo
 echo "2. Training with Stable-LoRA"
 start=$(date +%s)
 "$lora" train --model "$model" --data "$demo/data/train.jsonl" --output-dir "$run" \
-    --r 16 --lora-alpha 32 --learning-rate 2e-3 --batch-size 16 --num-train-epochs 3
+    --learning-rate 5e-3 --batch-size 8 --num-train-epochs 2
 seconds=$(($(date +%s) - start))
 echo "   took $seconds s"
 echo
