@@ -38,7 +38,8 @@ STAGES = [  # one dict per stage: what differs from the line before; anneal: ste
     {"steps": 1000, "anneal": (300, 1000), "echo_steps": 1000, "echo": 0.15, "year_first": True},
 ]
 for number in range(len(STAGES)):   # see questions(), syllables() and batches() for what the keys do
-    before = STAGES[number - 1] if number else {"quoting": 0.0, "spans": False, "words": 0.0, "pieces": 0.0, "broad": 0.0, "echo": 0.5, "year_first": False}
+    before = STAGES[number - 1] if number else {"quoting": 0.0, "spans": False, "words": 0.0, "pieces": 0.0, "broad": 0.0, "echo": 0.5,
+                                                     "year_first": False}
     STAGES[number] = {**before, **STAGES[number], "number": number + 1}
 CONTEXT = 256                      # tokens per pre-training sequence
 TRAIN_ROWS, TEST_ROWS = 1400, 150
@@ -359,7 +360,8 @@ def doc_numbers(w):
 def doc_echo(w):
     """Copying itself: someone says something and someone repeats it."""
     rng = w.rng
-    words = [rng.choice([syllables(rng, broad=w.broad), syllables(rng, broad=w.broad), rng.choice(QUALITY), str(rng.randint(0, 9999)), w.person(), w.amount()])
+    words = [rng.choice([syllables(rng, broad=w.broad), syllables(rng, broad=w.broad), rng.choice(QUALITY),
+                         str(rng.randint(0, 9999)), w.person(), w.amount()])
              for _ in range(rng.randint(4, 12))]
     said = " ".join(words)
     again = f"\"{said}\""
@@ -406,7 +408,8 @@ def doc_words(w):
         lines.append(rng.choice([
             f'The word "{a}" comes before "{b}".' if a < b else f'The word "{a}" comes after "{b}".',
             f'"{a}" and "{c}", said {w.person()}.\n"{a}" and "{c}".', f"{a} {b} {c}\n{a} {b} {c}",
-            f"{a}-{b} and {b}-{a}", f"{a}-{c}, again {a}-{c}", f"The score was {n}-{m}, yes, {n}-{m}.", f"Pages {n}-{n + m}, from {n} to {n + m}.",
+            f"{a}-{b} and {b}-{a}", f"{a}-{c}, again {a}-{c}", f"The score was {n}-{m}, yes, {n}-{m}.",
+            f"Pages {n}-{n + m}, from {n} to {n + m}.",
             f"Call {n}-{m}-{n + m}, that is {n}-{m}-{n + m}.", f'"{c}-{n}" is "{c}-{n}".', f"Write {c}: {'-'.join(c)}."]))
     return "\n".join(lines)
 
@@ -448,7 +451,7 @@ def task_row(w):
 
 def task_rows():
     rng = random.Random(SEED + 1)
-    train_words, test_words = Words(rng, invented=0.0), Words(rng, invented=0.0, held=0.3)
+    train_words, test_words = Words(rng, invented=0.15, broad=0.5), Words(rng, invented=0.0, held=0.3)
     train = [task_row(train_words) for _ in range(TRAIN_ROWS)]
     people = {json.loads(r["completion"])["customer"] for r in train}
     test = []
@@ -721,7 +724,7 @@ def main():
     p.add_argument("--out", default=str(ROOT / "demo"))
     p.add_argument("--stage", type=int, choices=range(1, 8), help="only this stage of pretrain; 2 to 7 go on from the model that is there")
     p.add_argument("--pretrain-rows", type=int, default=16)
-    p.add_argument("--learning-rate", type=float, default=2e-3)
+    p.add_argument("--learning-rate", type=float, default=3e-3)
     p.add_argument("--batch-size", type=int, default=8)
     p.add_argument("--epochs", type=int, default=2)
     p.add_argument("--rows", type=int, default=TRAIN_ROWS)
