@@ -42,7 +42,7 @@ echo
 echo "2. Training with Stable-LoRA"
 start=$(date +%s)
 "$lora" train --model "$model" --data "$demo/data/train.jsonl" --output-dir "$run" \
-    --learning-rate 5e-3 --batch-size 8 --num-train-epochs 2
+    --learning-rate 3e-3 --batch-size 8 --num-train-epochs 2
 seconds=$(($(date +%s) - start))
 echo "   took $seconds s"
 echo
