@@ -17,14 +17,7 @@
 
 /* Accumulators become registers in loops that are unrolled in functions that are inlined. A sanitizer's checks would come along a
  * hundredfold, so there the instances of a tile share one function. */
-#if defined(__has_feature)
-#    if __has_feature(address_sanitizer)
-#        define STLORA_SANITIZED
-#    endif
-#elif defined(__SANITIZE_ADDRESS__)
-#    define STLORA_SANITIZED
-#endif
-#if defined(STLORA_SANITIZED)
+#if STLORA_SANITIZED
 #    define ALWAYS_INLINE static __attribute__((noinline, unused))
 #    define UNROLL
 #elif defined(__clang__)
