@@ -46,11 +46,6 @@ add_custom_command(OUTPUT ${man_page}
   COMMAND stable-lora help --man > ${man_page} DEPENDS stable-lora VERBATIM)
 add_custom_target(man_page ALL DEPENDS ${man_page})
 
-option(STLORA_BENCH "Build the programs that measure" OFF)
-if(STLORA_BENCH)
-  add_subdirectory(bench)
-endif()
-
 include(GNUInstallDirs)
 file(RELATIVE_PATH up_to_prefix /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(cmake/stlora.pc.in ${CMAKE_BINARY_DIR}/stlora.pc @ONLY)
