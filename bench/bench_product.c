@@ -13,7 +13,7 @@
 
 #include "backend/backend.h"
 #include "base/memory.h"
-#include "ceiling.h"
+#include "backend/ceiling.h"
 #include "tensor/dtype.h"
 
 typedef struct shape {
@@ -61,10 +61,10 @@ static double measure(const stlora_backend *backend, const stlora_product_args *
     int repeats = (int)(2e7 / flops) + 1;
     double best = HUGE_VAL;
     for (int i = 0; i < tries; i++) {
-        const double begin = ceiling_now(backend->threads);
+        const double begin = stlora_ceiling_clock(backend->threads);
         for (int r = 0; r < repeats; r++)
             backend->product(backend, args);
-        const double seconds = (ceiling_now(backend->threads) - begin) / repeats;
+        const double seconds = (stlora_ceiling_clock(backend->threads) - begin) / repeats;
         if (seconds < best) best = seconds;
     }
     return best;
@@ -88,7 +88,7 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
     fill(b.w, dtype, s.out * s.in);
     fill(b.x, dtype, most * (int64_t)wide);
     const double now =
-        ceiling_measure(dtype == STLORA_BF16 && backend->fast_bf16 ? CEILING_BF16 : CEILING_FP32, o->threads, 10);
+        stlora_ceiling_flops(dtype == STLORA_BF16 && backend->fast_bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, o->threads, 10);
     if (now > *ceiling) *ceiling = now;
     for (int direction = 0; direction < 2; direction++) {
         for (int i = 0; i < o->token_counts; i++) {

@@ -8,6 +8,7 @@
 #include "output.h"
 #include "progress.h"
 #include "show_plan.h"
+#include "show_profile.h"
 #include "signals.h"
 #include "stlora/train.h"
 
@@ -31,7 +32,7 @@ static void on_eval(void *context, const stlora_eval_metrics *m)
 }
 
 static stlora_status show_result(const struct options *options, const stlora_train_result *result,
-                                 stlora_error *err)
+                                 const stlora_profile *profile, stlora_error *err)
 {
     char *dir = option_text(options, "output_dir");
     if (!dir) return refuse(err, STLORA_E_NOMEM, "no memory for the result");
@@ -45,6 +46,7 @@ static stlora_status show_result(const struct options *options, const stlora_tra
         (void)json_object_set_new(json, "tokens_per_second", json_finite(result->tokens_per_second));
         (void)json_object_set_new(json, "peak_memory_bytes", json_integer(result->peak_memory_bytes));
         (void)json_object_set_new(json, "output_dir", json_string(dir));
+        if (profile->line_count) (void)json_object_set_new(json, "profile", profile_json(profile));
         status = put_json(json, 0, err);
     } else {
         char time[64], memory[64];
@@ -54,6 +56,7 @@ static stlora_status show_result(const struct options *options, const stlora_tra
                             (long long)result->steps, result->train_loss, (long long)result->tokens,
                             format_duration(result->seconds, time, sizeof time), result->tokens_per_second,
                             format_bytes(result->peak_memory_bytes, memory, sizeof memory), dir);
+        if (status == STLORA_OK && profile->line_count) status = show_profile(profile, err);
     }
     free(dir);
     return status;
@@ -75,7 +78,9 @@ stlora_status cmd_train(const struct options *options, stlora_error *err)
         status = show_plan(&plan, stderr, err);
         if (status == STLORA_OK) status = stlora_trainer_run(trainer, &result, err);
         progress_end();
-        if (status == STLORA_OK) status = show_result(options, &result, err);
+        stlora_profile profile;
+        stlora_trainer_profile(trainer, &profile);
+        if (status == STLORA_OK) status = show_result(options, &result, &profile, err);
     }
     stlora_trainer_free(trainer);
     return status;

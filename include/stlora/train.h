@@ -66,6 +66,26 @@ typedef struct stlora_train_result {
     int64_t peak_memory_bytes;
 } stlora_train_result;
 
+/* One op with one shape, over all counted steps. A multiply-add is two operations; bytes are the least that it must move: every operand
+ * once. Both are 0 for "other", what lies between the ops. */
+typedef struct stlora_profile_line {
+    const char *op; /* "product x W^T 896->4864" (forward of a Linear), "product x W 4864->896" (its dX), "attention ...", "optimizer" */
+    int64_t calls;
+    double seconds, flops, bytes;
+} stlora_profile_line;
+
+/* What a run's steps were made of (parameter "profile"). */
+typedef struct stlora_profile {
+    int64_t steps;       /* counted ones: all but the first, which pays for pages and caches; that too when it is the only one */
+    double seconds;      /* of these steps; the sum of the lines' */
+    double needed_flops; /* of these steps, by the formulas: no recomputation, nothing below the lowest adapted map; needed_flops /
+                            ceiling_flops is their floor */
+    double ceiling_flops; /* operations per second of the run's threads at its precision, measured before and after: the best */
+    double ceiling_bytes; /* bytes per second of reading the output matrix */
+    const stlora_profile_line *lines; /* slowest first, "other" last; borrowed from the trainer */
+    size_t line_count;
+} stlora_profile;
+
 /* stlora_trainer_create: opens the model, reads and tokenizes the rows, resolves the adapter, makes the plan. Nothing is
  * written. params: verb "train"; read during the call only. callbacks are copied; what they point to lives as long as the trainer.
  * Creates; pair with _free. Any status. Since 0.1. */
@@ -83,6 +103,9 @@ STLORA_API void stlora_trainer_plan(const stlora_trainer *trainer, stlora_plan *
  * out is filled in for OK and INTERRUPTED. Since 0.1. */
 STLORA_API STLORA_NODISCARD stlora_status stlora_trainer_run(stlora_trainer *trainer,
                                                              stlora_train_result *out, stlora_error *err);
+
+/* stlora_trainer_profile: after a run with "profile" set; zero otherwise. Since 0.1. */
+STLORA_API void stlora_trainer_profile(const stlora_trainer *trainer, stlora_profile *out);
 
 #ifdef __cplusplus
 }

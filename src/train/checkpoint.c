@@ -14,7 +14,7 @@
 /* Parameters that may differ between the two parts of a run: they change where and how fast, not what. */
 static const char *const free_params[] = {"output_dir", "save_steps", "save_total_limit", "resume_from_checkpoint",
                                           "threads",    "max_memory", "eval_steps",       "eval_data",
-                                          "model",      "data",       "adapter"};
+                                          "model",      "data",       "adapter",          "profile"};
 
 static stlora_status save_state(const char *dir, const stlora_run_state *state, const json_t *params,
                                 const json_t *inputs, stlora_error *err)

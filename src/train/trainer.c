@@ -22,6 +22,7 @@
 #include "train/plan.h"
 #include "train/run_dir.h"
 #include "train/session.h"
+#include "train/step_profile.h"
 
 enum { SKIPS_IN_A_ROW = 10 };
 
@@ -42,6 +43,7 @@ struct stlora_trainer {
     /* while running */
     stlora_optimizer *optimizer;
     stlora_pair_grad *grads;
+    stlora_step_profile *profile; /* NULL unless asked for */
     stlora_pass *pass;
     stlora_pack pack;
     uint32_t *chosen;
@@ -306,6 +308,7 @@ void stlora_trainer_free(stlora_trainer *t)
     stlora_free(t->chosen);
     stlora_pack_free(&t->pack);
     stlora_pass_free(t->pass);
+    stlora_step_profile_free(t->profile);
     stlora_free(t->grads);
     stlora_optimizer_free(t->optimizer);
     stlora_sampler_free(t->sampler);
@@ -349,7 +352,9 @@ static stlora_status take_optimizer(stlora_trainer *t, stlora_error *err)
 
 static stlora_status take_memory(stlora_trainer *t, stlora_error *err)
 {
-    STLORA_TRY(stlora_pass_create(&t->pass, t->session.model, t->session.lora, t->session.backend, &t->shape, err));
+    if (t->config.profile) STLORA_TRY(stlora_step_profile_create(&t->profile, &t->session, err));
+    const stlora_backend *backend = stlora_step_profile_table(t->profile, t->session.backend);
+    STLORA_TRY(stlora_pass_create(&t->pass, t->session.model, t->session.lora, backend, &t->shape, err));
     STLORA_TRY(stlora_pack_create(&t->pack, t->shape.max_tokens, t->shape.max_segments, err));
     STLORA_TRY(stlora_alloc(&t->chosen, (size_t)t->config.batch_size, sizeof *t->chosen, "a batch", err));
     return take_optimizer(t, err);
@@ -400,6 +405,7 @@ static void gradients(stlora_trainer *t, size_t count, stlora_step_metrics *m)
         stlora_example example = stlora_examples_at(t->examples, t->chosen[k]);
         m->tokens += example.length;
         m->supervised_tokens += example.supervised;
+        stlora_step_profile_row(t->profile, example.length, example.supervised);
     }
     memset(lora->grads, 0, lora->elements * sizeof(float));
     for (size_t from = 0; from < count;) {
@@ -416,12 +422,15 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
     stlora_step_info info = {0};
     double start = now();
     *m = (stlora_step_metrics){.step = t->state.step + 1, .total_steps = t->plan.steps, .pairs = t->plan.pairs};
+    stlora_step_profile_begin(t->profile, m->step == m->total_steps);
     stlora_sampler_batch(t->sampler, t->state.step, t->chosen, &count, &m->epoch);
     gradients(t, count, m);
     m->learning_rate =
         stlora_learning_rate_at(t->scheduler, t->config.learning_rate, m->step, m->total_steps, t->warmup);
     stlora_error why = {0};
+    double before = now();
     stlora_status status = stlora_optimizer_step(t->optimizer, m->learning_rate, t->grads, &info, &why);
+    double optimizer_seconds = now() - before;
     if (status == STLORA_E_NONFINITE) {
         m->skipped = true;
         info.grad_norm = (double)NAN;
@@ -438,6 +447,7 @@ static stlora_status one_step(stlora_trainer *t, stlora_step_metrics *m, stlora_
     m->grad_norm = info.grad_norm;
     m->pairs_shrinking = info.pairs_shrinking;
     m->seconds = now() - start;
+    stlora_step_profile_end(t->profile, m->seconds, optimizer_seconds);
     m->tokens_per_second = (double)m->tokens / (m->seconds > 0 ? m->seconds : 1e-9);
 
     t->state.step = m->step;
@@ -501,6 +511,7 @@ stlora_status stlora_trainer_run(stlora_trainer *t, stlora_train_result *out, st
     STLORA_TRY(stlora_metrics_open(&t->metrics, t->output_dir, t->checkpoint ? t->state.step : -1, err));
     stlora_status status = walk(t, err);
     if (status != STLORA_OK && status != STLORA_E_INTERRUPTED) return status;
+    STLORA_TRY(stlora_step_profile_finish(t->profile, t->output_dir, err));
     *out = (stlora_train_result){
         .steps = t->state.step,
         .train_loss = t->state.step ? t->state.loss_sum / (double)t->state.step : 0,
@@ -510,4 +521,9 @@ stlora_status stlora_trainer_run(stlora_trainer *t, stlora_train_result *out, st
         .peak_memory_bytes = peak_memory(),
     };
     return status;
+}
+
+void stlora_trainer_profile(const stlora_trainer *trainer, stlora_profile *out)
+{
+    *out = stlora_step_profile_result(trainer->profile);
 }

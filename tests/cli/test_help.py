@@ -17,7 +17,7 @@ CONTRACT = {
         "adam-epsilon": "1e-8", "max-grad-norm": "1",
         "batch-size": "8", "num-train-epochs": "1", "max-steps": "0", "max-length": "1024",
         "completion-only-loss": "on", "shuffle": "on", "seed": "42",
-        "precision": "auto", "threads": "0", "max-memory": None,
+        "precision": "auto", "threads": "0", "max-memory": None, "profile": "off",
         "config": None, "dry-run": None, "json": None, "help": None,
     },
     "eval": {

@@ -1,20 +1,19 @@
-/* ceiling.c: see ceiling.h. Sixteen chains hide the latency of the instruction on two pipes
- * (eight of four cycles each), and leave registers over. */
-#include "ceiling.h"
+/* ceiling.c: see ceiling.h. Sixteen chains hide the latency of a multiply-add on two pipes (four cycles each), and leave registers over. */
+#include "backend/ceiling.h"
 
 #include <omp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
-double ceiling_now(int threads)
+double stlora_ceiling_clock(int threads)
 {
     struct timespec t;
     (void)clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-enum { STEPS = 200000 };
+enum { STEPS = 1000000 }; /* two milliseconds: threads that have to be woken lose little of it */
 
 #if defined(__x86_64__)
 #    include <immintrin.h>
@@ -66,14 +65,14 @@ __attribute__((target("avx2,fma"), noinline)) static float fp32_narrow(float see
 #endif
 
 /* One thread's run; its floating-point operations are counted in *flops. */
-static float burn(ceiling_kind kind, double *flops)
+static float burn(stlora_ceiling_kind kind, double *flops)
 {
     static volatile const float unknown = 0.5f; /* to the compiler */
     const float seed = unknown;
     *flops = 0;
 #if defined(__x86_64__)
     const bool wide = __builtin_cpu_supports("avx512f");
-    if (kind == CEILING_BF16) {
+    if (kind == STLORA_CEILING_BF16) {
         if (!__builtin_cpu_supports("avx512bf16")) return 0;
         *flops = 64.0 * WIDE_CHAINS * STEPS;
         return bf16_wide(seed);
@@ -93,13 +92,13 @@ static float burn(ceiling_kind kind, double *flops)
     return 0;
 }
 
-double ceiling_measure(ceiling_kind kind, int threads, int tries)
+double stlora_ceiling_flops(stlora_ceiling_kind kind, int threads, int tries)
 {
     double best = 0;
     volatile float sink = 0;
     for (int i = 0; i < tries; i++) {
         double flops = 0;
-        const double begin = ceiling_now(threads);
+        const double begin = stlora_ceiling_clock(threads);
 #pragma omp parallel num_threads(threads) reduction(+ : flops)
         {
             double mine;
@@ -108,8 +107,46 @@ double ceiling_measure(ceiling_kind kind, int threads, int tries)
 #pragma omp critical
             sink += value;
         }
-        const double rate = flops / (ceiling_now(threads) - begin) / 1e9;
+        const double rate = flops / (stlora_ceiling_clock(threads) - begin) / 1e9;
         if (rate > best) best = rate;
+    }
+    return best;
+}
+
+enum { READ_AT_LEAST = 64 << 20 }; /* bytes of one try: what is smaller is read again and again */
+
+/* Eight sums, so that additions do not wait for one another. */
+static uint64_t read_words(const uint64_t *words, size_t count)
+{
+    uint64_t sums[8] = {0}, all = 0;
+    for (size_t i = 0; i + 8 <= count; i += 8)
+        for (size_t k = 0; k < 8; k++)
+            sums[k] += words[i + k];
+    for (size_t k = 0; k < 8; k++)
+        all += sums[k];
+    return all;
+}
+
+double stlora_ceiling_read(const void *bytes, size_t size, int threads, int tries)
+{
+    const size_t part = size / sizeof(uint64_t) / (size_t)threads;
+    const size_t passes = size < READ_AT_LEAST ? READ_AT_LEAST / (size + 1) + 1 : 1;
+    double best = 0;
+    volatile uint64_t sink = 0;
+    for (int i = 0; i < tries; i++) {
+        const double begin = stlora_ceiling_clock(threads);
+#pragma omp parallel num_threads(threads)
+        {
+            const uint64_t *words = (const uint64_t *)bytes + (size_t)omp_get_thread_num() * part;
+            uint64_t sum = 0;
+            for (size_t pass = 0; pass < passes; pass++)
+                sum ^= read_words(words, part > 0 ? part - pass % 2 : 0); /* no two passes alike: none is left out */
+#pragma omp critical
+            sink += sum;
+        }
+        const double seconds = stlora_ceiling_clock(threads) - begin;
+        const double rate = (double)(part * passes * sizeof(uint64_t) * (size_t)threads) / seconds / 1e9;
+        if (seconds > 0 && rate > best) best = rate;
     }
     return best;
 }

@@ -1,0 +1,315 @@
+/* profile.c: see profile.h. One wrapper per op: the clock, the inner op, the clock, the count; the formula of each count stands in its
+ * wrapper, in backend.h's letters. To profile a new op, write its wrapper and set it in stlora_op_profile_create.
+ */
+#include "backend/profile.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/memory.h"
+
+/* Shapes beyond the last line are counted in it together; a training step has about thirty. */
+enum { MOST_LINES = 128 };
+
+typedef struct op_counts {
+    bool on;
+    size_t count;
+    stlora_op_line lines[MOST_LINES];
+} op_counts;
+
+struct stlora_op_profile {
+    stlora_backend face; /* first, so that a wrapper finds the rest through the table it is called with */
+    const stlora_backend *inner;
+    op_counts *counts;
+};
+
+static const stlora_op_profile *of(const stlora_backend *face)
+{
+    return (const stlora_op_profile *)(const void *)face;
+}
+
+static const stlora_backend *inner(const stlora_backend *face)
+{
+    return of(face)->inner;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static stlora_op_line *line_of(op_counts *counts, const char *op)
+{
+    for (size_t i = 0; i < counts->count; i++)
+        if (strcmp(counts->lines[i].op, op) == 0) return &counts->lines[i];
+    const bool full = counts->count == MOST_LINES;
+    stlora_op_line *line = &counts->lines[full ? MOST_LINES - 1 : counts->count++];
+    (void)snprintf(line->op, sizeof line->op, "%s", full ? "other shapes" : op);
+    return line;
+}
+
+/* Adds a call that began at `start` to the line that the format names. */
+__attribute__((format(printf, 5, 6))) static void count(const stlora_backend *face, double start, double flops,
+                                                        double bytes, const char *format, ...)
+{
+    const double end = now();
+    op_counts *counts = of(face)->counts;
+    char op[sizeof counts->lines[0].op];
+    va_list args;
+    if (!counts->on) return;
+    va_start(args, format);
+    (void)vsnprintf(op, sizeof op, format, args);
+    va_end(args);
+    stlora_op_line *line = line_of(counts, op);
+    line->calls++;
+    line->seconds += end - start;
+    line->flops += flops;
+    line->bytes += bytes;
+}
+
+/* Bytes of rows x cols elements. */
+static double bytes_of(stlora_dtype dtype, int64_t rows, int64_t cols)
+{
+    return (double)rows * (double)cols * (double)stlora_dtype_size(dtype);
+}
+
+static const double F = sizeof(float);
+
+/* ---- the wrappers ---- */
+
+static void product(const stlora_backend *face, const stlora_product_args *a)
+{
+    const double T = (double)a->tokens, n = (double)a->in, m = (double)a->out, r = (double)a->rank;
+    const double w =
+        a->w ? bytes_of(a->w_dtype, a->out, a->in) + (a->bias ? bytes_of(a->bias_dtype, 1, a->out) : 0) : 0;
+    const double x = a->w ? bytes_of(a->x.dtype, a->tokens, a->in) : 0;
+    const double y = bytes_of(a->y.dtype, a->tokens, a->out) * (a->accumulate ? 2 : 1);
+    const double start = now();
+    inner(face)->product(inner(face), a);
+    count(face, start, 2 * T * m * ((a->w ? n : 0) + r), w + x + y + r * (T + m) * F, "product %s %lld->%lld",
+          !a->w                          ? "low-rank"
+          : a->w_layout == STLORA_OUT_IN ? "x W^T"
+                                         : "x W",
+          (long long)(a->w ? a->in : a->rank), (long long)a->out);
+}
+
+static void lowrank_project(const stlora_backend *face, const stlora_lowrank_project_args *a)
+{
+    const double T = (double)a->tokens, n = (double)a->width, r = (double)a->rank;
+    const double start = now();
+    inner(face)->lowrank_project(inner(face), a);
+    count(face, start, 2 * T * n * r, bytes_of(a->x.dtype, a->tokens, a->width) + r * (T + n) * F,
+          "lowrank_project %lld->%lld", (long long)a->width, (long long)a->rank);
+}
+
+static void lowrank_grad(const stlora_backend *face, const stlora_lowrank_grad_args *a)
+{
+    const double T = (double)a->tokens, n = (double)a->width, r = (double)a->rank;
+    const double start = now();
+    inner(face)->lowrank_grad(inner(face), a);
+    count(face, start, 2 * T * n * r, bytes_of(a->x.dtype, a->tokens, a->width) + r * (T + 2 * n) * F,
+          "lowrank_grad %lldx%lld", (long long)a->rank, (long long)a->width);
+}
+
+static void dropout(const stlora_backend *face, const stlora_dropout_args *a)
+{
+    const double x = bytes_of(a->x.dtype, a->tokens, a->width);
+    const double y = bytes_of(a->y.dtype, a->tokens, a->width) * (a->accumulate ? 2 : 1);
+    const double start = now();
+    inner(face)->dropout(inner(face), a);
+    count(face, start, (double)a->tokens * (double)a->width, x + y, "dropout %lld", (long long)a->width);
+}
+
+static void embed(const stlora_backend *face, const stlora_embed_args *a)
+{
+    const double table = bytes_of(a->table_dtype, a->tokens, a->width);
+    const double positions = a->position_table ? bytes_of(a->position_dtype, a->tokens, a->width) : 0;
+    const double start = now();
+    inner(face)->embed(inner(face), a);
+    count(face, start, 0, table + positions + bytes_of(a->x.dtype, a->tokens, a->width), "embed %lld",
+          (long long)a->width);
+}
+
+/* RMS: x^2 summed (2), x rstd w (2). LAYER: also the mean (1), less the mean twice (2), b (1). */
+static void norm(const stlora_backend *face, const stlora_norm_args *a)
+{
+    const double elements = (double)a->tokens * (double)a->width;
+    const double start = now();
+    inner(face)->norm(inner(face), a);
+    count(face, start, elements * (a->kind == STLORA_NORM_RMS ? 4 : 8),
+          bytes_of(a->x.dtype, a->tokens, a->width) + bytes_of(a->y.dtype, a->tokens, a->width), "norm %lld",
+          (long long)a->width);
+}
+
+/* dy w (1), its sum with x (2) and added to dx times rstd with x's part (4); LAYER: also its mean and x less its mean (4). */
+static void norm_grad(const stlora_backend *face, const stlora_norm_grad_args *a)
+{
+    const double elements = (double)a->tokens * (double)a->width;
+    const double x = bytes_of(a->x.dtype, a->tokens, a->width), dy = bytes_of(a->dy.dtype, a->tokens, a->width);
+    const double start = now();
+    inner(face)->norm_grad(inner(face), a);
+    count(face, start, elements * (a->kind == STLORA_NORM_RMS ? 7 : 11),
+          x + dy + 2 * bytes_of(a->dx.dtype, a->tokens, a->width), "norm_grad %lld", (long long)a->width);
+}
+
+static void rope(const stlora_backend *face, const stlora_rope_args *a)
+{
+    const int64_t width = a->heads * a->head_dim;
+    const double start = now();
+    inner(face)->rope(inner(face), a);
+    count(face, start, 3 * (double)a->tokens * (double)width, 2 * bytes_of(a->x.dtype, a->tokens, width),
+          "rope %lldx%lld", (long long)a->heads, (long long)a->head_dim);
+}
+
+/* Queries, keys, and pairs of a query with a key that it sees. */
+typedef struct attention_size {
+    double queries, keys, pairs;
+} attention_size;
+
+static attention_size size_of(const stlora_segment *segments, int64_t segment_count)
+{
+    attention_size size = {0};
+    for (int64_t s = 0; s < segment_count; s++) {
+        const double q = (double)segments[s].q_count, k = (double)segments[s].k_count;
+        size.queries += q;
+        size.keys += k;
+        size.pairs += q * (k - q) + q * (q + 1) / 2;
+    }
+    return size;
+}
+
+/* Two products: q k^T and p v. */
+static void attention(const stlora_backend *face, const stlora_attention_args *a)
+{
+    const attention_size size = size_of(a->segments, a->segment_count);
+    const double q = (double)(a->heads * a->head_dim), kv = (double)(a->kv_heads * a->head_dim);
+    const double act = (double)stlora_dtype_size(a->q.dtype);
+    const double start = now();
+    inner(face)->attention(inner(face), a);
+    count(face, start, 2 * 2 * q * size.pairs,
+          act * (2 * q * size.queries + 2 * kv * size.keys) + F * (double)a->heads * size.queries,
+          "attention %lld/%lldx%lld", (long long)a->heads, (long long)a->kv_heads, (long long)a->head_dim);
+}
+
+/* Five products: q k^T again, dout v^T, and dq, dk, dv. */
+static void attention_grad(const stlora_backend *face, const stlora_attention_grad_args *a)
+{
+    const attention_size size = size_of(a->segments, a->segment_count);
+    const double q = (double)(a->heads * a->head_dim), kv = (double)(a->kv_heads * a->head_dim);
+    const double act = (double)stlora_dtype_size(a->q.dtype);
+    const double start = now();
+    inner(face)->attention_grad(inner(face), a);
+    count(face, start, 5 * 2 * q * size.pairs,
+          act * (4 * q * size.queries + 4 * kv * size.keys) + F * (double)a->heads * size.queries,
+          "attention_grad %lld/%lldx%lld", (long long)a->heads, (long long)a->kv_heads, (long long)a->head_dim);
+}
+
+/* SiLU: exp, 1 +, /, and the product of the halves (4). GELU: the polynomial in x (4), tanh, 1 +, x/2 times it (3). */
+static void activation(const stlora_backend *face, const stlora_activation_args *a)
+{
+    const double elements = (double)a->tokens * (double)a->width;
+    const int64_t in = a->kind == STLORA_ACT_SILU_GLU ? 2 * a->width : a->width;
+    const double start = now();
+    inner(face)->activation(inner(face), a);
+    count(face, start, elements * (a->kind == STLORA_ACT_SILU_GLU ? 4 : 7),
+          bytes_of(a->x.dtype, a->tokens, in) + bytes_of(a->y.dtype, a->tokens, a->width), "activation %lld",
+          (long long)a->width);
+}
+
+static void activation_grad(const stlora_backend *face, const stlora_activation_grad_args *a)
+{
+    const double elements = (double)a->tokens * (double)a->width;
+    const int64_t in = a->kind == STLORA_ACT_SILU_GLU ? 2 * a->width : a->width;
+    const double start = now();
+    inner(face)->activation_grad(inner(face), a);
+    count(face, start, elements * (a->kind == STLORA_ACT_SILU_GLU ? 10 : 14),
+          2 * bytes_of(a->x.dtype, a->tokens, in) + bytes_of(a->dy.dtype, a->tokens, a->width), "activation_grad %lld",
+          (long long)a->width);
+}
+
+/* Less the maximum, exp, summed (3); softmax times scale (2). */
+static void cross_entropy(const stlora_backend *face, const stlora_cross_entropy_args *a)
+{
+    const double elements = (double)a->rows * (double)a->vocab;
+    const double gradient = a->dlogits.data ? bytes_of(a->dlogits.dtype, a->rows, a->vocab) : 0;
+    const double start = now();
+    inner(face)->cross_entropy(inner(face), a);
+    count(face, start, elements * (a->dlogits.data ? 5 : 3), bytes_of(a->logits.dtype, a->rows, a->vocab) + gradient,
+          "cross_entropy %lld", (long long)a->vocab);
+}
+
+/* m (3), v (4), the update (5), the sum of squares (2); reads p, m, v, g, writes p, m, v. */
+static void adamw(const stlora_backend *face, const stlora_adamw_args *a)
+{
+    const double elements = (double)a->count;
+    const double start = now();
+    inner(face)->adamw(inner(face), a);
+    count(face, start, 14 * elements, 7 * F * elements, "adamw");
+}
+
+static double sum_squares(const stlora_backend *face, const float *x, int64_t elements)
+{
+    const double start = now();
+    const double sum = inner(face)->sum_squares(inner(face), x, elements);
+    count(face, start, 2 * (double)elements, F * (double)elements, "sum_squares");
+    return sum;
+}
+
+/* ---- the profile ---- */
+
+stlora_status stlora_op_profile_create(stlora_op_profile **out, const stlora_backend *table, stlora_error *err)
+{
+    stlora_op_profile *profile;
+    STLORA_TRY(stlora_alloc(&profile, 1, sizeof *profile, "a profile", err));
+    const stlora_status status = stlora_alloc(&profile->counts, 1, sizeof *profile->counts, "a profile", err);
+    if (status != STLORA_OK) {
+        stlora_free(profile);
+        return status;
+    }
+    profile->inner = table;
+    profile->face = *table; /* its scratch too: what is not wrapped below runs as it did */
+    profile->face.product = product;
+    profile->face.lowrank_project = lowrank_project;
+    profile->face.lowrank_grad = lowrank_grad;
+    profile->face.dropout = dropout;
+    profile->face.embed = embed;
+    profile->face.norm = norm;
+    profile->face.norm_grad = norm_grad;
+    profile->face.rope = rope;
+    profile->face.attention = attention;
+    profile->face.attention_grad = attention_grad;
+    profile->face.activation = activation;
+    profile->face.activation_grad = activation_grad;
+    profile->face.cross_entropy = cross_entropy;
+    profile->face.adamw = adamw;
+    profile->face.sum_squares = sum_squares;
+    *out = profile;
+    return STLORA_OK;
+}
+
+void stlora_op_profile_free(stlora_op_profile *profile)
+{
+    if (!profile) return;
+    stlora_free(profile->counts);
+    stlora_free(profile);
+}
+
+const stlora_backend *stlora_op_profile_table(const stlora_op_profile *profile)
+{
+    return &profile->face;
+}
+
+void stlora_op_profile_record(stlora_op_profile *profile, bool on)
+{
+    profile->counts->on = on;
+}
+
+const stlora_op_line *stlora_op_profile_lines(const stlora_op_profile *profile, size_t *count_out)
+{
+    *count_out = profile->counts->count;
+    return profile->counts->lines;
+}
