@@ -4,6 +4,7 @@
  * Guarded by tests/base/test_regex.c. */
 #include "base/regex.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <oniguruma.h>
 #include <string.h>
@@ -189,4 +190,42 @@ stlora_status stlora_regex_full_match(stlora_regex *regex, const char *text, siz
     if (code < 0 && code != ONIG_MISMATCH) return gave_up(code, err);
     *matches = code >= 0 && (size_t)code == length;
     return STLORA_OK;
+}
+
+static unsigned property(const char *name, size_t length)
+{
+    OnigUChar bytes[8];
+    assert(length <= sizeof bytes);
+    memcpy(bytes, name, length);
+    int ctype = ONIGENC_PROPERTY_NAME_TO_CTYPE(ONIG_ENCODING_UTF8, bytes, bytes + length);
+    assert(ctype >= 0);
+    return (unsigned)ctype;
+}
+
+/* Marks the ranges of one class; the engine's table is [count, from, to, from, to, ...]. */
+static void mark(unsigned char *table, uint32_t count, unsigned ctype, stlora_char_class class)
+{
+    const OnigCodePoint *ranges;
+    OnigCodePoint single_bytes;
+    int found = ONIGENC_GET_CTYPE_CODE_RANGE(ONIG_ENCODING_UTF8, ctype, &single_bytes, &ranges);
+    assert(found == ONIG_NORMAL);
+    for (OnigCodePoint i = 0; i < ranges[0]; i++)
+        for (uint32_t point = ranges[1 + 2 * i]; point <= ranges[2 + 2 * i] && point < count; point++)
+            table[point] = (unsigned char)class;
+}
+
+void stlora_char_classes_init(stlora_char_classes *classes, unsigned char *table, uint32_t count)
+{
+    *classes = (stlora_char_classes){.letter = property("L", 1), .number = property("N", 1)};
+    mark(table, count, classes->letter, STLORA_CHAR_LETTER);
+    mark(table, count, classes->number, STLORA_CHAR_NUMBER);
+    mark(table, count, ONIGENC_CTYPE_SPACE, STLORA_CHAR_SPACE);
+}
+
+stlora_char_class stlora_char_class_of(const stlora_char_classes *classes, uint32_t point)
+{
+    if (ONIGENC_IS_CODE_CTYPE(ONIG_ENCODING_UTF8, point, classes->letter)) return STLORA_CHAR_LETTER;
+    if (ONIGENC_IS_CODE_CTYPE(ONIG_ENCODING_UTF8, point, classes->number)) return STLORA_CHAR_NUMBER;
+    return ONIGENC_IS_CODE_CTYPE(ONIG_ENCODING_UTF8, point, ONIGENC_CTYPE_SPACE) ? STLORA_CHAR_SPACE
+                                                                                 : STLORA_CHAR_OTHER;
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -25,5 +26,23 @@ STLORA_NODISCARD stlora_status stlora_regex_search(stlora_regex *regex, const ch
 /* stlora_regex_full_match: Python's re.fullmatch: does the whole text match? */
 STLORA_NODISCARD stlora_status stlora_regex_full_match(stlora_regex *regex, const char *text,
                                                        size_t length, bool *matches, stlora_error *err);
+
+/* What the engine's \p{L}, \p{N} and \s hold, for matchers that must agree with its patterns; no character is in two. */
+typedef enum stlora_char_class {
+    STLORA_CHAR_OTHER,
+    STLORA_CHAR_LETTER,
+    STLORA_CHAR_NUMBER,
+    STLORA_CHAR_SPACE
+} stlora_char_class;
+
+typedef struct stlora_char_classes {
+    unsigned letter, number; /* the engine's numbers of the two properties */
+} stlora_char_classes;
+
+/* stlora_char_classes_init: also fills table[count], all zero, with the stlora_char_class of each of the first code points. */
+void stlora_char_classes_init(stlora_char_classes *classes, unsigned char *table, uint32_t count);
+
+/* stlora_char_class_of: of one code point. Safe from several threads. */
+stlora_char_class stlora_char_class_of(const stlora_char_classes *classes, uint32_t point);
 
 #endif

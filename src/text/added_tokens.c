@@ -156,9 +156,10 @@ static stlora_status read_token(stlora_added_tokens *added, const json_t *item,
     STLORA_TRY(stlora_grow(&added->tokens, &added->capacity, added->count + 1,
                            sizeof *added->tokens, "added tokens", err));
     STLORA_TRY(stlora_strdup_n(&token.content, content, token.length, err));
+    bool there; /* check_id has looked */
     stlora_status status = check_id(added, vocabulary, &token, next, place, err);
     if (status == STLORA_OK)
-        status = stlora_piece_map_add(&added->contents, content, token.length, token.id, err);
+        status = stlora_piece_map_add(&added->contents, content, token.length, token.id, &there, err);
     if (status == STLORA_OK && token.normalized)
         status = normal_form(&token, normalizer, work, err);
     added->tokens[added->count++] = token; /* owned from here on, whatever the status */

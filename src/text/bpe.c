@@ -4,21 +4,10 @@
 
 #include <assert.h>
 
-#include "text/byte_level.h"
 #include "text/utf8.h"
+#include "text/word_cache.h"
 
-enum {
-    SCAN_SYMBOLS = 32, /* up to here a scan over all neighbours is faster than a heap */
-    CACHE_ENTRIES = 1 << 13,
-    CACHE_WORD = 64,       /* longer words are not remembered */
-    CACHE_BYTES = 1 << 22, /* of words or ids; when full, all is forgotten */
-};
-
-typedef struct cached_word {
-    uint64_t hash;
-    uint32_t word, ids; /* where they begin in the work's cached_words and cached_ids */
-    uint16_t length, count;
-} cached_word; /* length 0: free */
+enum { SCAN_SYMBOLS = 32 }; /* up to here a scan over all neighbours is faster than a heap */
 
 typedef struct candidate {
     uint32_t rank, at; /* the merge's rank and its left symbol */
@@ -36,26 +25,19 @@ struct stlora_bpe_work {
     neighbours *links;
     candidate *heap;
     size_t links_capacity, heap_capacity, heap_count;
-    stlora_bytes spelt; /* one character with prefix or suffix */
-    cached_word *cache; /* NULL: no cache */
-    stlora_bytes cached_words;
-    stlora_ids cached_ids;
+    stlora_bytes spelt;        /* one character with prefix or suffix */
+    stlora_cached_word *cache; /* NULL: no cache */
 };
 
-stlora_status stlora_bpe_work_create(stlora_bpe_work **out, bool with_cache, stlora_error *err)
+stlora_status stlora_bpe_work_create(stlora_bpe_work **out, stlora_error *err)
 {
-    stlora_bpe_work *work;
-    STLORA_TRY(stlora_alloc(&work, 1, sizeof *work, "tokenizer", err));
-    if (with_cache) {
-        stlora_status status =
-            stlora_alloc(&work->cache, CACHE_ENTRIES, sizeof *work->cache, "tokenizer", err);
-        if (status != STLORA_OK) {
-            stlora_bpe_work_free(work);
-            return status;
-        }
-    }
-    *out = work;
-    return STLORA_OK;
+    return stlora_alloc(out, 1, sizeof **out, "tokenizer", err);
+}
+
+stlora_status stlora_bpe_work_remember(stlora_bpe_work *work, stlora_error *err)
+{
+    if (work->cache) return STLORA_OK;
+    return stlora_alloc(&work->cache, (size_t)1 << STLORA_CACHE_BITS, sizeof *work->cache, "tokenizer", err);
 }
 
 void stlora_bpe_work_free(stlora_bpe_work *work)
@@ -66,15 +48,12 @@ void stlora_bpe_work_free(stlora_bpe_work *work)
     stlora_free(work->heap);
     stlora_bytes_free(&work->spelt);
     stlora_free(work->cache);
-    stlora_bytes_free(&work->cached_words);
-    stlora_ids_free(&work->cached_ids);
     stlora_free(work);
 }
 
 static stlora_status push_all(stlora_ids *out, const int32_t *ids, size_t count, stlora_error *err)
 {
-    STLORA_TRY(
-        stlora_grow(&out->data, &out->capacity, out->count + count, sizeof *out->data, "ids", err));
+    STLORA_TRY(stlora_grow(&out->data, &out->capacity, out->count + count, sizeof *out->data, "ids", err));
     if (count) memcpy(out->data + out->count, ids, count * sizeof *ids);
     out->count += count;
     return STLORA_OK;
@@ -83,29 +62,25 @@ static stlora_status push_all(stlora_ids *out, const int32_t *ids, size_t count,
 /* ---- characters to symbols ---- */
 
 /* The id of the character word[at, at + size) with the prefix of a later and the suffix of the last one. */
-static stlora_status character_id(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word,
-                                  size_t length, size_t at, size_t size, int32_t *id,
-                                  stlora_error *err)
+static stlora_status character_id(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                  size_t at, size_t size, int32_t *id, stlora_error *err)
 {
-    bool prefixed = at > 0 && bpe->prefix_length > 0,
-         suffixed = at + size == length && bpe->suffix_length > 0;
+    bool prefixed = at > 0 && bpe->prefix_length > 0, suffixed = at + size == length && bpe->suffix_length > 0;
     if (!prefixed && !suffixed) {
         *id = stlora_piece_map_find(&bpe->vocabulary, word + at, size);
         return STLORA_OK;
     }
     work->spelt.count = 0;
-    if (prefixed)
-        STLORA_TRY(stlora_bytes_append(&work->spelt, bpe->prefix, bpe->prefix_length, err));
+    if (prefixed) STLORA_TRY(stlora_bytes_append(&work->spelt, bpe->prefix, bpe->prefix_length, err));
     STLORA_TRY(stlora_bytes_append(&work->spelt, word + at, size, err));
-    if (suffixed)
-        STLORA_TRY(stlora_bytes_append(&work->spelt, bpe->suffix, bpe->suffix_length, err));
+    if (suffixed) STLORA_TRY(stlora_bytes_append(&work->spelt, bpe->suffix, bpe->suffix_length, err));
     *id = stlora_piece_map_find(&bpe->vocabulary, work->spelt.data, work->spelt.count);
     return STLORA_OK;
 }
 
 /* The bytes of what was looked up as "<0x..>" symbols; *all is false, nothing pushed, when one of them is missing. */
-static stlora_status fall_back(const stlora_bpe *bpe, stlora_bpe_work *work, const char *bytes,
-                               size_t size, bool *all, stlora_error *err)
+static stlora_status fall_back(const stlora_bpe *bpe, stlora_bpe_work *work, const char *bytes, size_t size, bool *all,
+                               stlora_error *err)
 {
     *all = false;
     for (size_t i = 0; i < size; i++)
@@ -118,8 +93,8 @@ static stlora_status fall_back(const stlora_bpe *bpe, stlora_bpe_work *work, con
 
 /* Fills work->symbols. An unknown character waits until the next known one, as in the library: so several become one
  * with fuse_unk, and byte symbols in between come before it. Without an unknown token it vanishes. */
-static stlora_status split_characters(const stlora_bpe *bpe, stlora_bpe_work *work,
-                                      const char *word, size_t length, stlora_error *err)
+static stlora_status split_characters(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                      stlora_error *err)
 {
     bool waiting = false;
     size_t size;
@@ -136,8 +111,8 @@ static stlora_status split_characters(const stlora_bpe *bpe, stlora_bpe_work *wo
         }
         if (bpe->byte_fallback) {
             bool all, spelt = work->spelt.count > 0;
-            STLORA_TRY(fall_back(bpe, work, spelt ? work->spelt.data : word + at,
-                                 spelt ? work->spelt.count : size, &all, err));
+            STLORA_TRY(fall_back(bpe, work, spelt ? work->spelt.data : word + at, spelt ? work->spelt.count : size,
+                                 &all, err));
             if (all) continue;
         }
         if (!bpe->unk) continue;
@@ -146,20 +121,18 @@ static stlora_status split_characters(const stlora_bpe *bpe, stlora_bpe_work *wo
                                "the text has '%.*s', which the vocabulary does not have, nor the "
                                "unknown token '%s'",
                                (int)size, word + at, bpe->unk);
-        if (waiting && !bpe->fuse_unk)
-            STLORA_TRY(stlora_ids_push(&work->symbols, bpe->unk_id, err));
+        if (waiting && !bpe->fuse_unk) STLORA_TRY(stlora_ids_push(&work->symbols, bpe->unk_id, err));
         waiting = true;
     }
     if (waiting) STLORA_TRY(stlora_ids_push(&work->symbols, bpe->unk_id, err));
     return STLORA_OK;
 }
 
-static stlora_status split_bytes(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word,
-                                 size_t length, stlora_error *err)
+static stlora_status split_bytes(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                 stlora_error *err)
 {
     stlora_ids *symbols = &work->symbols;
-    STLORA_TRY(
-        stlora_grow(&symbols->data, &symbols->capacity, length, sizeof *symbols->data, "ids", err));
+    STLORA_TRY(stlora_grow(&symbols->data, &symbols->capacity, length, sizeof *symbols->data, "ids", err));
     for (size_t i = 0; i < length; i++)
         symbols->data[i] = bpe->byte_id[(unsigned char)word[i]];
     symbols->count = length;
@@ -168,31 +141,39 @@ static stlora_status split_bytes(const stlora_bpe *bpe, stlora_bpe_work *work, c
 
 /* ---- merging ---- */
 
+/* What the symbol at i and the next one become; a pair without a merge comes last. */
+static void find_merge(const stlora_bpe *bpe, const int32_t *symbols, size_t i, uint32_t *ranks, int32_t *becomes)
+{
+    const stlora_merge *merge = stlora_merge_find(&bpe->merges, symbols[i], symbols[i + 1]);
+    ranks[i] = merge ? merge->rank : UINT32_MAX;
+    becomes[i] = merge ? merge->id : -1;
+}
+
 static void merge_by_scan(const stlora_bpe *bpe, stlora_ids *symbols)
 {
-    const stlora_merge *merges[SCAN_SYMBOLS]; /* of symbol i and i + 1 */
-    int32_t *ids = symbols->data;
+    uint32_t ranks[SCAN_SYMBOLS]; /* of symbol i and i + 1 */
+    int32_t becomes[SCAN_SYMBOLS], *ids = symbols->data;
     size_t count = symbols->count;
     for (size_t i = 0; i + 1 < count; i++)
-        merges[i] = stlora_merge_find(&bpe->merges, ids[i], ids[i + 1]);
+        find_merge(bpe, ids, i, ranks, becomes);
     for (;;) {
-        size_t best = count;
+        size_t best = 0;
         uint32_t rank = UINT32_MAX;
         for (size_t i = 0; i + 1 < count; i++) {
-            if (!merges[i] || (best < count && merges[i]->rank >= rank)) continue;
-            rank = merges[i]->rank;
+            if (ranks[i] >= rank) continue;
+            rank = ranks[i];
             best = i;
         }
-        if (best == count) break;
-        ids[best] = merges[best]->id;
+        if (rank == UINT32_MAX) break;
+        ids[best] = becomes[best];
         count--;
         for (size_t i = best + 1; i < count; i++) {
             ids[i] = ids[i + 1];
-            merges[i - 1] = merges[i];
+            ranks[i - 1] = ranks[i];
+            becomes[i - 1] = becomes[i];
         }
-        if (best > 0) merges[best - 1] = stlora_merge_find(&bpe->merges, ids[best - 1], ids[best]);
-        if (best + 1 < count)
-            merges[best] = stlora_merge_find(&bpe->merges, ids[best], ids[best + 1]);
+        if (best > 0) find_merge(bpe, ids, best - 1, ranks, becomes);
+        if (best + 1 < count) find_merge(bpe, ids, best, ranks, becomes);
     }
     symbols->count = count;
 }
@@ -215,8 +196,7 @@ static void sift_down(candidate *heap, size_t count, size_t at)
 
 static stlora_status heap_push(stlora_bpe_work *work, candidate entry, stlora_error *err)
 {
-    STLORA_TRY(stlora_grow(&work->heap, &work->heap_capacity, work->heap_count + 1,
-                           sizeof *work->heap, "merges", err));
+    STLORA_TRY(stlora_grow(&work->heap, &work->heap_capacity, work->heap_count + 1, sizeof *work->heap, "merges", err));
     size_t at = work->heap_count++;
     for (; at > 0 && comes_before(&entry, &work->heap[(at - 1) / 2]); at = (at - 1) / 2)
         work->heap[at] = work->heap[(at - 1) / 2];
@@ -225,13 +205,11 @@ static stlora_status heap_push(stlora_bpe_work *work, candidate entry, stlora_er
 }
 
 /* Puts the merge of the symbol at `left` and the one after it, if they have one. */
-static stlora_status propose(const stlora_bpe *bpe, stlora_bpe_work *work, uint32_t left,
-                             stlora_error *err)
+static stlora_status propose(const stlora_bpe *bpe, stlora_bpe_work *work, uint32_t left, stlora_error *err)
 {
     uint32_t right = work->links[left].after;
     if (right == NONE) return STLORA_OK;
-    const stlora_merge *merge =
-        stlora_merge_find(&bpe->merges, work->symbols.data[left], work->symbols.data[right]);
+    const stlora_merge *merge = stlora_merge_find(&bpe->merges, work->symbols.data[left], work->symbols.data[right]);
     if (!merge) return STLORA_OK;
     return heap_push(work, (candidate){merge->rank, left, merge->id}, err);
 }
@@ -242,10 +220,8 @@ static stlora_status merge_by_heap(const stlora_bpe *bpe, stlora_bpe_work *work,
 {
     size_t count = work->symbols.count;
     int32_t *ids = work->symbols.data;
-    if (count >= NONE)
-        return stlora_fail(err, STLORA_E_FORMAT, "a word of %zu symbols is too long", count);
-    STLORA_TRY(stlora_grow(&work->links, &work->links_capacity, count, sizeof *work->links,
-                           "symbols", err));
+    if (count >= NONE) return stlora_fail(err, STLORA_E_FORMAT, "a word of %zu symbols is too long", count);
+    STLORA_TRY(stlora_grow(&work->links, &work->links_capacity, count, sizeof *work->links, "symbols", err));
     neighbours *links = work->links;
     for (size_t i = 0; i < count; i++) {
         links[i].before = i > 0 ? (uint32_t)i - 1 : NONE;
@@ -278,81 +254,72 @@ static stlora_status merge_by_heap(const stlora_bpe *bpe, stlora_bpe_work *work,
 
 /* ---- words ---- */
 
-static const cached_word *look_up_seen(const stlora_bpe_work *work, const char *word, size_t length,
-                                       uint64_t hash)
+/* Leaves the ids of a word in work->symbols. */
+static stlora_status merge_word(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                stlora_error *err)
 {
-    const cached_word *entry = &work->cache[hash % CACHE_ENTRIES];
-    if (entry->hash != hash || entry->length != length) return NULL;
-    return memcmp(work->cached_words.data + entry->word, word, length) == 0 ? entry : NULL;
-}
-
-static stlora_status remember(stlora_bpe_work *work, const char *word, size_t length, uint64_t hash,
-                              stlora_error *err)
-{
-    if (work->cached_words.count + length > CACHE_BYTES ||
-        work->cached_ids.count + length > CACHE_BYTES) {
-        memset(work->cache, 0, CACHE_ENTRIES * sizeof *work->cache);
-        work->cached_words.count = work->cached_ids.count = 0;
-    }
-    cached_word entry = {hash, (uint32_t)work->cached_words.count, (uint32_t)work->cached_ids.count,
-                         (uint16_t)length, (uint16_t)work->symbols.count};
-    STLORA_TRY(stlora_bytes_append(&work->cached_words, word, length, err));
-    STLORA_TRY(push_all(&work->cached_ids, work->symbols.data, work->symbols.count, err));
-    work->cache[hash % CACHE_ENTRIES] = entry;
-    return STLORA_OK;
-}
-
-static stlora_status encode_word(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word,
-                                 size_t length, stlora_ids *out, stlora_error *err)
-{
-    const stlora_piece_map *words = bpe->raw ? &bpe->words : &bpe->vocabulary;
-    uint64_t hash = 0;
-    bool remembered = work->cache && length <= CACHE_WORD;
-    if (remembered || length <= words->longest) {
-        hash = stlora_piece_hash(word, length);
-        int32_t id = stlora_piece_map_find_hashed(words, word, length, hash);
-        if (id >= 0 && (bpe->ignore_merges || (bpe->settled && bpe->settled[id])))
-            return stlora_ids_push(out, id, err);
-        const cached_word *seen = remembered ? look_up_seen(work, word, length, hash) : NULL;
-        if (seen) return push_all(out, work->cached_ids.data + seen->ids, seen->count, err);
-    }
     work->symbols.count = 0;
+    if (bpe->ignore_merges) {
+        int32_t id = stlora_piece_map_find(bpe->raw ? &bpe->words : &bpe->vocabulary, word, length);
+        if (id >= 0) return stlora_ids_push(&work->symbols, id, err);
+    }
     if (bpe->raw)
         STLORA_TRY(split_bytes(bpe, work, word, length, err));
     else
         STLORA_TRY(split_characters(bpe, work, word, length, err));
-    if (work->symbols.count > SCAN_SYMBOLS || bpe->prefix_length > 0)
-        STLORA_TRY(merge_by_heap(bpe, work, err));
-    else
-        merge_by_scan(bpe, &work->symbols);
-    if (remembered) STLORA_TRY(remember(work, word, length, hash, err));
-    return push_all(out, work->symbols.data, work->symbols.count, err);
+    if (work->symbols.count > SCAN_SYMBOLS || bpe->prefix_length > 0) return merge_by_heap(bpe, work, err);
+    merge_by_scan(bpe, &work->symbols);
+    return STLORA_OK;
 }
 
-/* The end of the longest part of text from `at` on that no merge leaves: white-space marks, then other characters. */
-static size_t next_cut(const char *text, size_t length, size_t at)
+static stlora_status encode_word(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                 stlora_ids *out, stlora_error *err)
+{
+    if (!work->cache || length > STLORA_CACHED_BYTES) {
+        STLORA_TRY(merge_word(bpe, work, word, length, err));
+        return push_all(out, work->symbols.data, work->symbols.count, err);
+    }
+    const stlora_word_key key = stlora_word_key_make(word, length);
+    stlora_cached_word *place = stlora_word_cache_place(work->cache, key);
+    if (!stlora_word_cache_holds(place, key)) {
+        STLORA_TRY(merge_word(bpe, work, word, length, err));
+        stlora_word_cache_put(place, key, work->symbols.data, work->symbols.count);
+        return push_all(out, work->symbols.data, work->symbols.count, err);
+    }
+    STLORA_TRY(stlora_grow(&out->data, &out->capacity, out->count + STLORA_CACHED_IDS, sizeof *out->data, "ids", err));
+    for (size_t i = 0; i < STLORA_CACHED_IDS && place->ids[i] >= 0; i++)
+        out->data[out->count++] = place->ids[i];
+    return STLORA_OK;
+}
+
+static bool is_alone(const stlora_bpe *bpe, char c)
+{
+    return (unsigned char)c < 128 && bpe->alone[(unsigned char)c];
+}
+
+/* The end of the longest part of text from `at` on that no merge leaves: a character that merges with nothing, or
+ * white-space marks and then other characters. */
+static size_t next_cut(const stlora_bpe *bpe, const char *text, size_t length, size_t at)
 {
     static const char mark[] = "\xE2\x96\x81";
     size_t end = at;
+    if (is_alone(bpe, text[at])) return at + 1;
     while (length - end >= 3 && memcmp(text + end, mark, 3) == 0)
         end += 3;
-    while (end < length) {
-        const char *lead = memchr(text + end, mark[0], length - end);
-        if (!lead) return length;
-        end = (size_t)(lead - text);
-        if (length - end >= 3 && memcmp(lead, mark, 3) == 0) return end;
-        end++;
+    for (; end < length; end++) {
+        if (is_alone(bpe, text[end])) return end;
+        if (text[end] == mark[0] && length - end >= 3 && memcmp(text + end, mark, 3) == 0) return end;
     }
     return length;
 }
 
-stlora_status stlora_bpe_encode(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word,
-                                size_t length, stlora_ids *out, stlora_error *err)
+stlora_status stlora_bpe_encode(const stlora_bpe *bpe, stlora_bpe_work *work, const char *word, size_t length,
+                                stlora_ids *out, stlora_error *err)
 {
     if (length == 0) return STLORA_OK;
     if (!bpe->cut_at_mark) return encode_word(bpe, work, word, length, out, err);
     for (size_t at = 0, end; at < length; at = end) {
-        end = next_cut(word, length, at);
+        end = next_cut(bpe, word, length, at);
         STLORA_TRY(encode_word(bpe, work, word + at, end - at, out, err));
     }
     return STLORA_OK;

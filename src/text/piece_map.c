@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-uint64_t stlora_piece_hash(const char *bytes, size_t length)
+static uint64_t hash_bytes(const char *bytes, size_t length)
 {
     const uint64_t odd = UINT64_C(0xD6E8FEB86659FD93);
     uint64_t hash = (uint64_t)length * odd, word;
@@ -78,13 +78,14 @@ static size_t find_slot(const stlora_piece_map *map, const char *bytes, size_t l
     }
 }
 
-stlora_status stlora_piece_map_add(stlora_piece_map *map, const char *bytes, size_t length,
-                                   int32_t id, stlora_error *err)
+stlora_status stlora_piece_map_add(stlora_piece_map *map, const char *bytes, size_t length, int32_t id, bool *there,
+                                   stlora_error *err)
 {
     assert(id >= 0 && (size_t)id < map->ids && map->pieces[id].begin == STLORA_NO_PIECE);
-    uint64_t hash = stlora_piece_hash(bytes, length);
+    uint64_t hash = hash_bytes(bytes, length);
     size_t at = find_slot(map, bytes, length, hash);
-    assert(map->slots[at].id < 0);
+    *there = map->slots[at].id >= 0;
+    if (*there) return STLORA_OK;
     if (length >= UINT32_MAX - map->bytes.count)
         return stlora_fail(err, STLORA_E_NOMEM, "the vocabulary's text is longer than 4 GiB");
     stlora_piece piece = {(uint32_t)map->bytes.count, (uint32_t)length};
@@ -95,16 +96,10 @@ stlora_status stlora_piece_map_add(stlora_piece_map *map, const char *bytes, siz
     return STLORA_OK;
 }
 
-int32_t stlora_piece_map_find_hashed(const stlora_piece_map *map, const char *bytes, size_t length,
-                                     uint64_t hash)
-{
-    if (length > map->longest || !map->slots) return -1;
-    return map->slots[find_slot(map, bytes, length, hash)].id;
-}
-
 int32_t stlora_piece_map_find(const stlora_piece_map *map, const char *bytes, size_t length)
 {
-    return stlora_piece_map_find_hashed(map, bytes, length, stlora_piece_hash(bytes, length));
+    if (length > map->longest || !map->slots) return -1;
+    return map->slots[find_slot(map, bytes, length, hash_bytes(bytes, length))].id;
 }
 
 stlora_status stlora_merge_map_create(stlora_merge_map *map, size_t count, stlora_error *err)

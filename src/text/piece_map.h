@@ -13,9 +13,6 @@ enum {
     STLORA_LARGEST_ID = 16 * 1024 * 1024
 }; /* a larger one in a file is refused: tables are indexed by id */
 
-/* stlora_piece_hash: of length bytes; the tables and the word cache share it. */
-uint64_t stlora_piece_hash(const char *bytes, size_t length);
-
 typedef struct stlora_piece {
     uint32_t begin, length; /* in the map's bytes; begin STLORA_NO_PIECE: no piece has this id */
 } stlora_piece;
@@ -41,14 +38,13 @@ STLORA_NODISCARD stlora_status stlora_piece_map_create(stlora_piece_map *map, si
                                                        size_t ids, stlora_error *err);
 void stlora_piece_map_free(stlora_piece_map *map);
 
-/* stlora_piece_map_add: puts a piece under an id; neither may be there yet (assert). */
-STLORA_NODISCARD stlora_status stlora_piece_map_add(stlora_piece_map *map, const char *bytes,
-                                                    size_t length, int32_t id, stlora_error *err);
+/* stlora_piece_map_add: puts a piece under an id that has none yet (assert). A piece that is there already stays as it is, and
+ * *there says so. */
+STLORA_NODISCARD stlora_status stlora_piece_map_add(stlora_piece_map *map, const char *bytes, size_t length, int32_t id,
+                                                    bool *there, stlora_error *err);
 
-/* stlora_piece_map_find: the piece's id, -1 when it has none. The second form takes the hash that is known already. */
+/* stlora_piece_map_find: the piece's id, -1 when it has none. */
 int32_t stlora_piece_map_find(const stlora_piece_map *map, const char *bytes, size_t length);
-int32_t stlora_piece_map_find_hashed(const stlora_piece_map *map, const char *bytes, size_t length,
-                                     uint64_t hash);
 
 /* stlora_piece_map_text: the piece of an id, borrowed; false when there is none. */
 static inline bool stlora_piece_map_text(const stlora_piece_map *map, int32_t id,

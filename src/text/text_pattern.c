@@ -7,6 +7,13 @@
 #include "base/memory.h"
 #include "text/utf8.h"
 
+static stlora_status compile(stlora_pattern *pattern, const char *regex, size_t length, stlora_error *err)
+{
+    *pattern = (stlora_pattern){.length = length};
+    STLORA_TRY(stlora_word_rule_create(&pattern->rule, regex, length, err));
+    return pattern->rule ? STLORA_OK : stlora_regex_create(&pattern->regex, regex, length, false, err);
+}
+
 stlora_status stlora_pattern_read(stlora_pattern *pattern, const json_t *object, const char *key,
                                   const stlora_place *place, stlora_error *err)
 {
@@ -18,23 +25,24 @@ stlora_status stlora_pattern_read(stlora_pattern *pattern, const json_t *object,
                  *regex = json_object_get(value, "Regex");
     const json_t *text = string ? string : regex;
     if (!json_is_string(text)) return stlora_wanted(&here, "a String or a Regex", text, err);
-    *pattern = (stlora_pattern){.length = json_string_length(text)};
-    if (string)
-        return stlora_strdup_n(&pattern->string, json_string_value(text), pattern->length, err);
+    size_t length = json_string_length(text);
+    if (string) {
+        *pattern = (stlora_pattern){.length = length};
+        return stlora_strdup_n(&pattern->string, json_string_value(text), length, err);
+    }
     stlora_error why = {0};
-    stlora_status status =
-        stlora_regex_create(&pattern->regex, json_string_value(text), pattern->length, false, &why);
+    stlora_status status = compile(pattern, json_string_value(text), length, &why);
     return status == STLORA_OK ? status : stlora_place_fail(&here, status, err, "%s", why.text);
 }
 
 stlora_status stlora_pattern_compile(stlora_pattern *pattern, const char *regex, stlora_error *err)
 {
-    *pattern = (stlora_pattern){.length = strlen(regex)};
-    return stlora_regex_create(&pattern->regex, regex, pattern->length, false, err);
+    return compile(pattern, regex, strlen(regex), err);
 }
 
 void stlora_pattern_free(stlora_pattern *pattern)
 {
+    stlora_word_rule_free(pattern->rule);
     stlora_regex_free(pattern->regex);
     stlora_free(pattern->string);
     *pattern = (stlora_pattern){0};
@@ -59,7 +67,11 @@ stlora_status stlora_pattern_next(const stlora_pattern *pattern, const char *tex
     while (length > 0 && walk->from <= length) {
         size_t b, e;
         *found = true;
-        if (pattern->regex) {
+        if (pattern->rule) {
+            b = walk->from;
+            *found = b < length;
+            e = *found ? stlora_word_rule_end(pattern->rule, text, length, b) : b;
+        } else if (pattern->regex) {
             STLORA_TRY(
                 stlora_regex_search(pattern->regex, text, length, walk->from, found, &b, &e, err));
         } else if (pattern->length == 0) {

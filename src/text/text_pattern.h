@@ -5,9 +5,12 @@
 
 #include "base/regex.h"
 #include "text/json_place.h"
+#include "text/word_rule.h"
 
+/* One of the three is there. */
 typedef struct stlora_pattern {
-    stlora_regex *regex; /* NULL: the string */
+    stlora_word_rule *rule;
+    stlora_regex *regex;
     char *string;
     size_t length;
 } stlora_pattern;
@@ -16,7 +19,7 @@ typedef struct stlora_pattern {
 STLORA_NODISCARD stlora_status stlora_pattern_read(stlora_pattern *pattern, const json_t *object,
                                                    const char *key, const stlora_place *place,
                                                    stlora_error *err);
-/* stlora_pattern_compile: the same from a regular expression in the source. */
+/* stlora_pattern_compile: the same from a regular expression in the source. Where a word rule knows a pattern, it is taken. */
 STLORA_NODISCARD stlora_status stlora_pattern_compile(stlora_pattern *pattern, const char *regex,
                                                       stlora_error *err);
 void stlora_pattern_free(stlora_pattern *pattern);

@@ -52,10 +52,23 @@ int32_t stlora_tokenizer_unk(const stlora_tokenizer *tokenizer);
  * tokenizer.json (for byte-level vocabularies in that spelling); -1 if there is none. */
 int32_t stlora_tokenizer_find(const stlora_tokenizer *tokenizer, const char *content);
 
-/* stlora_tokenizer_encode: appends the ids of text[0, length) to out, with add_special_tokens also what the
+/* What encodes text after text: it keeps its buffers and remembers words, so that many texts, or a long one, go faster
+ * with the same ids. One encoder belongs to one thread at a time. */
+typedef struct stlora_encoder stlora_encoder;
+
+/* stlora_encoder_create: borrows tokenizer until _free. */
+STLORA_NODISCARD stlora_status stlora_encoder_create(stlora_encoder **out, const stlora_tokenizer *tokenizer,
+                                                     stlora_error *err);
+void stlora_encoder_free(stlora_encoder *encoder);
+
+/* stlora_encode: appends the ids of text[0, length) to out, with add_special_tokens also what the
  * post-processor adds. U+0000 is a character like any other; added tokens written in the text are recognised.
  * STLORA_E_FORMAT: invalid UTF-8 (names the byte), a pattern that gave up, an unknown token that the model cannot
- * express. On failure out has the ids that it had before. Safe from several threads, each with its own out. */
+ * express. On failure out has the ids that it had before. */
+STLORA_NODISCARD stlora_status stlora_encode(stlora_encoder *encoder, const char *text, size_t length,
+                                             bool add_special_tokens, stlora_ids *out, stlora_error *err);
+
+/* stlora_tokenizer_encode: the same for one text, with an encoder of its own. Safe from several threads. */
 STLORA_NODISCARD stlora_status stlora_tokenizer_encode(const stlora_tokenizer *tokenizer,
                                                        const char *text, size_t length,
                                                        bool add_special_tokens, stlora_ids *out,

@@ -248,8 +248,8 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
         (void)json_object_set_new(t->params, "lora_dropout", json_real(peft->lora_dropout));
         (void)json_object_set_new(t->params, "use_rslora", json_boolean(peft->use_rslora));
     }
-    return stlora_hash_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items,
-                              t->config.data.count, err);
+    return stlora_list_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items, t->config.data.count,
+                              err);
 }
 
 static stlora_status create(stlora_trainer *t, const stlora_params *params, stlora_error *err)
@@ -496,6 +496,7 @@ stlora_status stlora_trainer_run(stlora_trainer *t, stlora_train_result *out, st
 {
     if (!t->output_dir) return stlora_fail(err, STLORA_E_USAGE, "--output-dir: wanted a run directory, found none");
     if (t->optimizer) return stlora_fail(err, STLORA_E_USAGE, "a trainer runs once");
+    STLORA_TRY(stlora_hash_inputs(t->inputs, err));
     STLORA_TRY(take_memory(t, err));
     if (t->checkpoint) {
         STLORA_TRY(

@@ -474,6 +474,25 @@ static void threads_share_one(void **state)
     stlora_tokenizer_free(tokenizer);
 }
 
+/* A text is cut at characters that merge with nothing only where no character can be unknown: an unknown one waits for what
+ * comes behind it. */
+static void unknown_characters_wait(void **state)
+{
+    (void)state;
+    stlora_error err = {0};
+    json_t *root = object_of("\"model\":{\"vocab\":{\"<unk>\":0,\"a\":1,\"\u2581\":2,\"<0x0A>\":3},"
+                             "\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":true}");
+    stlora_tokenizer *tokenizer = tokenizer_of(root);
+    json_decref(root);
+    stlora_ids ids = {0};
+    assert_ok(stlora_tokenizer_encode(tokenizer, "ax\nxa", 5, true, &ids, &err));
+    const int32_t wanted[] = {1, 3, 0, 1}; /* the byte in between comes before the two that have become one */
+    assert_int_equal(ids.count, 4);
+    assert_memory_equal(ids.data, wanted, sizeof wanted);
+    stlora_ids_free(&ids);
+    stlora_tokenizer_free(tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +503,7 @@ int main(void)
         cmocka_unit_test(skipping_special_tokens),
         cmocka_unit_test(ids_are_appended),
         cmocka_unit_test(threads_share_one),
+        cmocka_unit_test(unknown_characters_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,6 +294,13 @@ static void test_hash(void **state)
     tiny_refused(stlora_hash_file(tiny_at("absent"), digits, &err), &err, STLORA_E_IO, "absent");
 }
 
+static stlora_status fingerprints(json_t **out, const char *model_dir, const char *const *data, size_t count,
+                                  stlora_error *err)
+{
+    STLORA_TRY(stlora_list_inputs(out, model_dir, NULL, data, count, err));
+    return stlora_hash_inputs(*out, err);
+}
+
 static void test_hash_of_inputs(void **state)
 {
     (void)state;
@@ -305,8 +312,8 @@ static void test_hash_of_inputs(void **state)
     char data[600];
     (void)snprintf(data, sizeof data, "%s", tiny_at("rows.jsonl"));
     const char *paths[] = {data};
-    assert_ok(stlora_hash_inputs(&first, tiny_at("model"), NULL, paths, 1, &err));
-    assert_ok(stlora_hash_inputs(&again, tiny_at("model"), NULL, paths, 1, &err));
+    assert_ok(fingerprints(&first, tiny_at("model"), paths, 1, &err));
+    assert_ok(fingerprints(&again, tiny_at("model"), paths, 1, &err));
     assert_int_equal(json_object_size(first), 4); /* config, two shards, rows */
     assert_true(json_equal(first, again));
     const char *value = json_string_value(json_object_get(first, tiny_at("model/config.json")));
@@ -315,7 +322,7 @@ static void test_hash_of_inputs(void **state)
     assert_string_equal(value + 9, hash("model/config.json"));
     tiny_put(tiny_at("model/README.md"), "changed");
     tiny_put(data, "{ }");
-    assert_ok(stlora_hash_inputs(&other, tiny_at("model"), NULL, paths, 1, &err));
+    assert_ok(fingerprints(&other, tiny_at("model"), paths, 1, &err));
     assert_false(json_equal(first, other));
     assert_true(json_equal(json_object_get(first, tiny_at("model/config.json")),
                            json_object_get(other, tiny_at("model/config.json"))));
@@ -323,7 +330,11 @@ static void test_hash_of_inputs(void **state)
     json_decref(first);
     json_decref(again);
     json_decref(other);
-    tiny_refused(stlora_hash_inputs(&first, tiny_at("absent"), NULL, NULL, 0, &err), &err, STLORA_E_IO, "absent");
+    const char *absent[] = {"/nowhere/rows.jsonl"};
+    assert_int_equal(fingerprints(&other, NULL, absent, 1, &err), STLORA_E_IO); /* listed, but cannot be read */
+    assert_non_null(strstr(err.text, "/nowhere/rows.jsonl"));
+    json_decref(other);
+    tiny_refused(fingerprints(&first, tiny_at("absent"), NULL, 0, &err), &err, STLORA_E_IO, "absent");
 }
 
 int main(void)
