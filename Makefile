@@ -5,6 +5,7 @@
 #   make test       installs what is missing, builds, runs the tests
 #   make install    PREFIX=/usr/local by default, DESTDIR is honoured
 #   make bench      builds and runs the benches
+#   make test-valgrind  the kernels' tests and a tiny run of the command under valgrind
 #   make test-peft  compares adapters with PyTorch and PEFT (a virtual environment in .venv)
 #   make deps       installs what build and tests need (packages.txt); INSTALL=no keeps every target from installing
 BUILD       ?= build
@@ -19,7 +20,7 @@ configure = cmake -S . -B $(BUILD) -DSTLORA_TESTS=$(if $(filter test,$(1)),ON,OF
 	-DSTLORA_BENCH=$(if $(filter bench,$(1)),ON,OFF) $(CMAKE_FLAGS)
 compile = cmake --build $(BUILD) --parallel $(JOBS)
 
-.PHONY: all build demo test bench install test-peft deps deps-build check-layers clean
+.PHONY: all build demo test test-valgrind bench install test-peft deps deps-build check-layers clean
 all build:
 	@command -v cmake >/dev/null || { echo "cmake is missing; 'make deps' installs what is needed" >&2; exit 1; }
 	$(call configure)
@@ -40,6 +41,12 @@ test: deps
 	$(call configure,test)
 	$(compile)
 	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error
+
+test-valgrind:
+	$(call packages,build test valgrind)
+	$(call configure,test)
+	$(compile)
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS) -C valgrind -R '^valgrind\.'
 
 bench:
 	$(call packages,build bench)

@@ -15,7 +15,8 @@ HELD_OUT = SOURCE / "demo" / "data" / "test.jsonl"
 
 
 class CommandTest(unittest.TestCase):
-    """A test with a folder of its own, in which the command runs."""
+    """A test with a folder of its own, in which the command runs: behind `runner`, the words of a program that runs programs."""
+    runner = ()
 
     def setUp(self):
         scratch = tempfile.TemporaryDirectory(prefix="stlora-cli-")
@@ -25,7 +26,7 @@ class CommandTest(unittest.TestCase):
     def run_command(self, *arguments, stdin="", code=0, **options):
         """The finished process; its exit code is `code`."""
         options.setdefault("stdout", subprocess.PIPE)
-        done = subprocess.run([COMMAND, *map(str, arguments)], cwd=self.folder, stderr=subprocess.PIPE,
+        done = subprocess.run([*self.runner, COMMAND, *map(str, arguments)], cwd=self.folder, stderr=subprocess.PIPE,
                               input=stdin.encode() if isinstance(stdin, str) else stdin, check=False, **options)
         done.err = done.stderr.decode(errors="replace")
         done.out = done.stdout.decode(errors="replace") if done.stdout is not None else ""

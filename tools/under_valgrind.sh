@@ -1,0 +1,15 @@
+#!/bin/sh
+# Runs a program under valgrind's memcheck: a bad access, a branch on a value that nobody wrote or a lost block is exit 99.
+# Exit 77, a skipped test, where valgrind is absent or cannot run.
+#
+# usage: tools/under_valgrind.sh PROGRAM [ARGUMENT...]
+#
+# Valgrind answers cpuid for the processor that it emulates (up to AVX2), so the kernels and the C library choose what it can run.
+# OpenMP's threads live as long as the process: what they hold is not lost. A policy is set because the command would otherwise set
+# one and start itself anew, out of valgrind's sight.
+export OMP_WAIT_POLICY=passive
+if ! valgrind -q true 2>/dev/null; then
+    echo "skipped: valgrind is absent or cannot run here"
+    exit 77
+fi
+exec valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite "$@"
