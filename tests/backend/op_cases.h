@@ -43,6 +43,7 @@ typedef struct op_case {
     int kind;                           /* stlora_norm_kind, stlora_activation_kind */
     int64_t tokens, in, out, rank, pad; /* in: width, vocabulary */
     bool bias, accumulate, in_place, no_w;
+    bool other; /* the bias, or the table of positions, has another dtype than the weight */
     double scale; /* product, lowrank_grad, cross_entropy; dropout's p; norm's eps */
     int64_t heads, kv_heads, head_dim;
     const stlora_segment *segments;
@@ -127,9 +128,10 @@ static const stlora_segment two_rows[] = {{0, 65, 0, 65}, {65, 31, 65, 31}};
 static const stlora_segment long_row[] = {{0, 129, 0, 129}};
 
 /* Flags of a row. */
-enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8 };
+enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8, OTHER = 16 };
 
-#define FLAGS(f)                     .bias = (f)&BIAS, .accumulate = (f)&ADD, .in_place = (f)&IN_PLACE, .no_w = (f)&NO_W
+#define FLAGS(f)                                                                                                       \
+    .bias = (f)&BIAS, .accumulate = (f)&ADD, .in_place = (f)&IN_PLACE, .no_w = (f)&NO_W, .other = (f)&OTHER
 #define ROW(name, t, i, p, f)        .op = OP_##name, .tokens = t, .in = i, .pad = p, FLAGS(f)
 #define PRODUCT(t, i, o, r, p, f, s) ROW(PRODUCT, t, i, p, f), .out = o, .rank = r, .scale = s
 #define PROJECT(t, i, r, p)          ROW(LOWRANK_PROJECT, t, i, p, PLAIN), .rank = r
@@ -171,6 +173,7 @@ static const op_case op_cases[] = {
     {PRODUCT(2, 2065, 17, 0, 0, BIAS | ADD, 0)},
     {PRODUCT(5, 20, 1000, 8, 0, PLAIN, 2)},
     {PRODUCT(5, 8, 9, 130, 0, ADD, 0.5)},
+    {PRODUCT(7, 19, 37, 4, 1, BIAS | OTHER, 2)},
 
     /* tokens, width, rank, pad */
     {PROJECT(1, 1, 1, 0)},
@@ -207,6 +210,7 @@ static const op_case op_cases[] = {
     {EMBED(5, 7, 11, 2, BIAS)},
     {EMBED(17, 65, 100, 0, PLAIN)},
     {EMBED(33, 129, 31, 1, BIAS)},
+    {EMBED(9, 37, 12, 0, BIAS | OTHER)},
 
     /* kind, tokens, width, pad, flags, eps */
     {NORM(RMS, 1, 1, 0, PLAIN, 1e-6)},

@@ -149,14 +149,22 @@ static inline void op_label(const op_case *c, char *text, size_t size)
     const stlora_dtype act = c->variant.act, weight = c->variant.weight, y = c->variant.y;
     (void)snprintf(text, size,
                    "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld kind "
-                   "%d%s%s%s%s, act %s "
+                   "%d%s%s%s%s%s, act %s "
                    "weight %s y %s %s %s",
                    op_names[c->op], c->backward ? " backward" : "", (long long)op_units(c), (long long)c->in,
                    (long long)c->out, (long long)c->rank, (long long)c->pad, (long long)c->heads,
                    (long long)c->kv_heads, (long long)c->head_dim, c->kind, c->bias ? " bias" : "",
                    c->accumulate ? " accumulate" : "", c->in_place ? " in place" : "", c->no_w ? " no w" : "",
+                   c->other ? " other dtype" : "",
                    stlora_dtype_name(act), stlora_dtype_name(weight), stlora_dtype_name(y),
                    c->variant.layout == STLORA_OUT_IN ? "OUT_IN" : "IN_OUT", c->variant.like_a ? "A" : "B");
+}
+
+/* The dtype of a bias or of the table of positions. */
+static inline stlora_dtype op_second_dtype(const op_case *c)
+{
+    if (!c->other || c->variant.weight == STLORA_F64) return c->variant.weight;
+    return c->variant.weight == STLORA_F32 ? STLORA_BF16 : STLORA_F32;
 }
 
 static inline void op_make_product(op_instance *x)
@@ -168,7 +176,7 @@ static inline void op_make_product(op_instance *x)
     if (!c->no_w) {
         op_add(x, PW, "w", v->weight, out_in ? c->out : c->in, out_in ? c->in : c->out, c->pad, READ, -1, 1);
     }
-    if (c->bias) op_add(x, PBIAS, "bias", v->weight, 1, c->out, 0, READ, -1, 1);
+    if (c->bias) op_add(x, PBIAS, "bias", op_second_dtype(c), 1, c->out, 0, READ, -1, 1);
     if (c->rank) {
         op_add(x, PH, "h", STLORA_F32, c->tokens, c->rank, 0, SIDE, -1, 1);
         op_add(x, PU, "u", STLORA_F32, v->like_a ? c->rank : c->out, v->like_a ? c->out : c->rank, 0, SIDE, -1, 1);
@@ -228,7 +236,7 @@ static inline void op_make_elementwise(op_instance *x)
         break;
     case OP_EMBED: /* out: rows of the tables */
         op_add(x, ETABLE, "table", v->weight, c->out, c->in, 0, READ, -1, 1);
-        if (c->bias) op_add(x, EPOSITIONS, "position table", v->weight, t + 3, c->in, 0, READ, -1, 1);
+        if (c->bias) op_add(x, EPOSITIONS, "position table", op_second_dtype(c), t + 3, c->in, 0, READ, -1, 1);
         op_add(x, EY, "x", stream, t, c->in, c->pad, WRITTEN, -1, 1);
         break;
     case OP_ROPE:

@@ -2,6 +2,8 @@
 #ifndef STLORA_TESTS_OP_LEVELS_H
 #define STLORA_TESTS_OP_LEVELS_H
 
+#include <string.h>
+
 #include "backend/backend.h"
 #include "support.h"
 
@@ -19,6 +21,7 @@ static inline void op_levels_open(op_levels *levels, int threads)
         assert_int_equal(setenv("STLORA_CPU_LEVEL", names[n], 1), 0);
         const stlora_status status = stlora_backend_create(&levels->table[levels->count], "cpu", threads, &err);
         if (status == STLORA_OK) {
+            assert_string_equal(levels->table[levels->count]->name + strlen("cpu "), names[n]);
             levels->count++;
         } else if (status != STLORA_E_USAGE || n == 0) { /* portable is everywhere */
             fail_msg("%s: %s", names[n], err.text);

@@ -4,6 +4,8 @@
  *   cuts      the units of a call (tokens, rows, segments) done one by one, in halves or in uneven parts give the bits of one
  *             call: rows do not depend on their neighbours, and sums over tokens go on from what they held
  *   poison    one NaN or infinity in one element of one input reaches what it should in ref, and nothing else
+ *   without   an output that the caller leaves out changes no bit of the others
+ *   denormals count
  *   adamw     its sum of squares has sum_squares' bits and the order written in ref/adamw.c; a shrink and a decay of 1 leave
  *             p's bits alone; the fused pass is within an ulp of the passes one by one
  */
@@ -226,6 +228,114 @@ static void test_poison(void **state)
     run_trial(&op_small, try_poison, CPU, 3000);
 }
 
+/* ---- what may be left out, and what may be small ---- */
+
+/* cross_entropy without loss, without logprob, without both: what remains has the same bits. */
+static void try_without(const op_case *c, void *context)
+{
+    trial *all = context;
+    if (c->op != OP_CROSS_ENTROPY) return;
+    for (int n = all->begin; n < all->end; n++) {
+        const stlora_backend *table = all->one.all[n];
+        op_instance made, whole;
+        op_make(&made, c);
+        op_copy(&whole, &made);
+        op_run(table, &whole, 0, c->tokens);
+        for (int without = 1; without <= 3; without++) {
+            op_instance part;
+            op_copy(&part, &made);
+            const stlora_mat none = {.data = NULL, .dtype = STLORA_F32};
+            op_buffer *b = part.buffer;
+            const stlora_cross_entropy_args args = {
+                .rows = c->tokens,
+                .vocab = c->in,
+                .logits = op_const(&b[EX], 0, c->tokens),
+                .targets = part.ids,
+                .scale = c->scale,
+                .logprob = without & 1 ? NULL : op_floats(&b[ELOGPROB], 0),
+                .loss = without & 2 ? NULL : &part.loss,
+                .dlogits = c->backward ? op_mat(&b[made.c.in_place ? EX : EDX], 0, c->tokens) : none,
+            };
+            table->cross_entropy(table, &args);
+            if (without & 1) memcpy(b[ELOGPROB].data, whole.buffer[ELOGPROB].data, b[ELOGPROB].bytes);
+            if (without & 2) part.loss = whole.loss;
+            if (!same_bits(&part, &whole))
+                report(all, table, c, without == 1 ? "no logprob" : without == 2 ? "no loss" : "no logprob, no loss");
+            op_free(&part);
+        }
+        op_free(&made);
+        op_free(&whole);
+    }
+}
+
+static void test_without(void **state)
+{
+    (void)state;
+    run_trial(&op_small, try_without, CPU | REF, INT64_MAX);
+}
+
+/* Denormals count in products and in the adapter's sums, whichever operand holds them: x or w (F32, BF16, F16), h or u. The exception that
+ * backend.h makes, bf16 by bf16 at level avx512-bf16, is left out. */
+static void test_denormals(void **state)
+{
+    (void)state;
+    static const struct {
+        stlora_dtype x, w;
+        double x_value, w_value;
+    } cases[] = {
+        {STLORA_F32, STLORA_F32, 0x1p-140, 1},   {STLORA_F32, STLORA_F32, 1, 0x1p-140},
+        {STLORA_F32, STLORA_BF16, 1, 0x1p-130},  {STLORA_F32, STLORA_F16, 1, 0x1p-24},
+        {STLORA_BF16, STLORA_F32, 0x1p-130, 1},  {STLORA_BF16, STLORA_F16, 1, 0x1p-24},
+        {STLORA_BF16, STLORA_BF16, 0x1p-130, 1},
+    };
+    enum { T = 7, N = 33, M = 65, R = 3 };
+    tables all;
+    tables_open(&all, 2);
+    for (int n = 0; n < all.count; n++) {
+        for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+            const stlora_backend *table = all.all[n];
+            const bool bf16_by_bf16 = cases[k].x == STLORA_BF16 && cases[k].w == STLORA_BF16;
+            if (table->fast_bf16 && bf16_by_bf16) continue;
+            for (int layout = 0; layout < 2; layout++) {
+                float x[T * N], w[M * N], y[T * M]; /* room enough for every dtype */
+                for (int i = 0; i < T * N; i++)
+                    stlora_store(x, cases[k].x, i, cases[k].x_value);
+                for (int i = 0; i < M * N; i++)
+                    stlora_store(w, cases[k].w, i, cases[k].w_value);
+                table->product(table, &(stlora_product_args){.tokens = T,
+                                                             .in = N,
+                                                             .out = M,
+                                                             .x = {x, cases[k].x, T, N, N},
+                                                             .w = w,
+                                                             .w_dtype = cases[k].w,
+                                                             .w_layout = layout ? STLORA_IN_OUT : STLORA_OUT_IN,
+                                                             .ldw = layout ? M : N,
+                                                             .y = stlora_mat_whole(y, STLORA_F32, T, M)});
+                const float want = (float)(N * cases[k].x_value * cases[k].w_value); /* exact */
+                for (int i = 0; i < T * M; i++)
+                    if (y[i] != want)
+                        fail_msg("%s, case %zu, layout %d: y[%d] is %g, should be %g", table->name, k, layout, i,
+                                 (double)y[i], (double)want);
+            }
+        }
+        float x[T * N], u[R * N], h[T * R], g[R * N] = {0};
+        for (int i = 0; i < T * N; i++)
+            x[i] = 0x1p-140f;
+        for (int i = 0; i < R * N; i++)
+            u[i] = 1;
+        const stlora_cmat rows = {x, STLORA_F32, T, N, N};
+        all.all[n]->lowrank_project(all.all[n], &(stlora_lowrank_project_args){T, N, R, rows, u, N, 1, h});
+        for (int i = 0; i < T * R; i++)
+            assert_true(h[i] == N * 0x1p-140f);
+        for (int i = 0; i < T * R; i++)
+            h[i] = 1;
+        all.all[n]->lowrank_grad(all.all[n], &(stlora_lowrank_grad_args){T, N, R, h, rows, 1, g, N, 1});
+        for (int i = 0; i < R * N; i++)
+            assert_true(g[i] == T * 0x1p-140f);
+    }
+    tables_close(&all);
+}
+
 /* ---- adamw ---- */
 
 /* The order of ref/adamw.c's comment, written a second time and another way: every element looks for its lane. */
@@ -391,6 +501,8 @@ int main(void)
         cmocka_unit_test(test_bits_large),
         cmocka_unit_test(test_bits_of_ref),
         cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_without),
+        cmocka_unit_test(test_denormals),
         cmocka_unit_test(test_order_of_squares),
         cmocka_unit_test(test_adamw_sums),
         cmocka_unit_test(test_adamw_leaves_bits),
