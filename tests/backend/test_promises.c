@@ -274,8 +274,8 @@ static void test_without(void **state)
     run_trial(&op_small, try_without, CPU | REF, INT64_MAX);
 }
 
-/* Denormals count in products and in the adapter's sums, whichever operand holds them: x or w (F32, BF16, F16), h or u. The exception that
- * backend.h makes, bf16 by bf16 at level avx512-bf16, is left out. */
+/* Denormals count in products and in the adapter's sums, whether x holds them or w (F32, BF16, F16). The
+ * exception that backend.h makes, bf16 by bf16 at level avx512-bf16, is left out. */
 static void test_denormals(void **state)
 {
     (void)state;
