@@ -101,11 +101,11 @@ static stlora_status match_row(void *context, const stlora_row *row, stlora_erro
         return stlora_fail(err, STLORA_E_FORMAT,
                            "%s: exact-match wants rows with a prompt and a completion, found \"%s\"", row->where,
                            stlora_row_kind_name(row->kind));
-    STLORA_TRY(stlora_encode_row(s->tokenizer, row, &e->ids, &prompt_ids, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(s->encoder, row, &e->ids, &prompt_ids, &is_prefix, err));
     int64_t wanted = e->ids.count > prompt_ids ? (int64_t)(e->ids.count - prompt_ids) : 0;
     int64_t most = e->config->max_new_tokens > 0 ? e->config->max_new_tokens : wanted + 1;
     e->ids.count = 0;
-    STLORA_TRY(stlora_tokenizer_encode(s->tokenizer, row->prompt, row->prompt_length, true, &e->ids, err));
+    STLORA_TRY(stlora_encode(s->encoder, row->prompt, row->prompt_length, true, &e->ids, err));
     if (e->ids.count == 0)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: the prompt gives no token to go on from", row->where);
     for (size_t i = 0; i < e->ids.count; i++)
@@ -146,7 +146,7 @@ static stlora_status choice_score(evaluation *e, const stlora_row *row, size_t c
     const float *logprob;
     one.completion = row->choices[choice];
     one.completion_length = row->choice_lengths[choice];
-    STLORA_TRY(stlora_encode_row(e->session.tokenizer, &one, &e->ids, &prompt_ids, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(e->session.encoder, &one, &e->ids, &prompt_ids, &is_prefix, err));
     size_t from = prompt_ids > 0 ? prompt_ids : 1;
     *sum = 0;
     if (from >= e->ids.count)

@@ -34,7 +34,7 @@ static stlora_status score_row(void *context, const stlora_row *row, stlora_erro
     const float *logprob = NULL;
     if (row->kind == STLORA_ROW_CHOICE)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: a row of choices is for eval --task choice", row->where);
-    STLORA_TRY(stlora_encode_row(s->session.tokenizer, row, &s->ids, &prompt_ids, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(s->session.encoder, row, &s->ids, &prompt_ids, &is_prefix, err));
     int64_t count = (int64_t)s->ids.count;
     if (count > 0) STLORA_TRY(stlora_scorer_run(s->scorer, s->ids.data, count, 1, row->where, &logprob, err));
     s->length = 0;

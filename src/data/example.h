@@ -7,28 +7,37 @@
 #include "data/rows.h"
 #include "text/tokenizer.h"
 
-/* One example: ids [length]; targets [length]: what is to be predicted in the place of ids[i] from ids[0..i-1], that is ids[i], or
- * labels[i] where given; targets[0] is always -1, since nothing stands before it. */
+/* One example. What is to be predicted in the place of ids[i] from ids[0..i-1] is stlora_example_target. */
 typedef struct stlora_example {
-    const int32_t *ids;
-    const int32_t *targets;      /* -1 = not supervised */
-    int64_t length, supervised;  /* supervised: how many targets >= 0 */
-    int64_t row;                 /* number of the row in the data, from 0, over all files, dropped ones counted */
+    const int32_t *ids;         /* [length] */
+    const int32_t *labels;      /* [length], -1 = not supervised; NULL = the ids themselves */
+    int64_t length, supervised; /* supervised: how many targets >= 0 */
+    int64_t first;              /* nothing before it is supervised; at least 1, since nothing stands before ids[0] */
+    int64_t row;                /* number of the row in the data, from 0, over all files, dropped ones counted */
 } stlora_example;
 
-typedef struct stlora_examples stlora_examples; /* opaque, growing; ids lie in one block, targets in another */
+/* stlora_example_target: ids[i], or labels[i] where given; -1 = not supervised. 0 <= i < length. */
+static inline int32_t stlora_example_target(const stlora_example *example, int64_t i)
+{
+    if (i < example->first) return -1;
+    return example->labels ? example->labels[i] : example->ids[i];
+}
+
+typedef struct stlora_examples stlora_examples; /* opaque, growing; ids lie in blocks that never move */
 
 typedef struct stlora_example_options {
     const stlora_tokenizer *tokenizer; /* NULL allowed for INPUT_IDS rows */
     int32_t eos;                       /* appended for training unless the text ends in it; -1 = none */
     int64_t max_length;                /* tokens; longer rows are cut at the end and counted; 0 = no limit */
     int64_t vocab_size;                /* ids at or beyond it are E_FORMAT with file, line, place; 0 = no limit */
-    int completion_only;               /* 0 every token; else the completion's where rows have one, every token of {"text"} rows:
+    int completion_only; /* 0 every token; else the completion's where rows have one, every token of {"text"} rows:
                                           -1 (not asked for) and 1 (asked for) are the same. "labels" of a row always stand */
+    int threads;         /* that share the rows; any number gives the same examples and the same failure; 0 = 1 */
 } stlora_example_options;
 
 typedef struct stlora_example_counts {
-    int64_t rows, dropped /* nothing supervised */, cut /* longer than max_length */, prompt_no_prefix; /* of all rows */
+    int64_t rows, dropped /* nothing supervised */, cut /* longer than max_length */,
+        prompt_no_prefix;       /* of all rows */
     int64_t tokens, supervised; /* of the examples kept */
     int64_t longest;            /* tokens of the longest of them */
 } stlora_example_counts;
@@ -40,10 +49,9 @@ typedef struct stlora_example_counts {
  * is it already, and belongs to the completion; a row cut at its end has lost it. INPUT_IDS rows are taken as they are (labels[i] belongs to ids[i], -100 = not supervised). Rows without a supervised
  * token are dropped and counted; none left is STLORA_E_FORMAT. CHOICE rows are E_FORMAT here ("for eval --task choice"), and so are
  * text rows without a tokenizer. *out and *kind change on success only. Pair with _free. */
-STLORA_NODISCARD stlora_status stlora_examples_read(stlora_examples **out, const char *const *paths,
-                                                    size_t path_count,
-                                                    const stlora_example_options *options,
-                                                    stlora_row_kind *kind, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_examples_read(stlora_examples **out, const char *const *paths, size_t path_count,
+                                                    const stlora_example_options *options, stlora_row_kind *kind,
+                                                    stlora_error *err);
 void stlora_examples_free(stlora_examples *examples);
 size_t stlora_examples_count(const stlora_examples *examples);
 stlora_example stlora_examples_at(const stlora_examples *examples, size_t i); /* borrowed */
@@ -54,9 +62,8 @@ size_t stlora_examples_bytes(const stlora_examples *examples); /* memory held, f
  * them, nothing appended. *ids is emptied first and filled; on failure it holds nothing of use. *prompt_ids is how many ids the
  * prompt alone has (0 without a prompt), and *prompt_is_prefix whether those are the first ids of the row: where they are not,
  * *prompt_ids may even be more than ids->count. A row of kind CHOICE is encoded with the completion that the caller put into it.
- * INPUT_IDS rows are copied. STLORA_E_FORMAT with file and line: what the tokenizer refuses, or text without a tokenizer. */
-STLORA_NODISCARD stlora_status stlora_encode_row(const stlora_tokenizer *tokenizer, const stlora_row *row,
-                                                 stlora_ids *ids, size_t *prompt_ids,
-                                                 bool *prompt_is_prefix, stlora_error *err);
+ * INPUT_IDS rows are copied. STLORA_E_FORMAT with file and line: what the tokenizer refuses, or text where encoder is NULL. */
+STLORA_NODISCARD stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_row *row, stlora_ids *ids,
+                                                 size_t *prompt_ids, bool *prompt_is_prefix, stlora_error *err);
 
 #endif

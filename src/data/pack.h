@@ -18,14 +18,14 @@ typedef struct stlora_pack {
 } stlora_pack;
 
 /* stlora_pack_create: room for max_tokens and max_segments. Pair with _free. */
-STLORA_NODISCARD stlora_status stlora_pack_create(stlora_pack *out, int64_t max_tokens,
-                                                  int64_t max_segments, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_pack_create(stlora_pack *out, int64_t max_tokens, int64_t max_segments,
+                                                  stlora_error *err);
 void stlora_pack_free(stlora_pack *pack);
 
 /* stlora_pack_fill: takes examples[chosen[from...]] in order while they fit into max_tokens and max_segments; returns how many were
  * taken (at least 1: an example is never longer than max_tokens, asserted). Never reorders, so that gradients are summed in the order
  * of the batch however it is cut. */
-size_t stlora_pack_fill(stlora_pack *pack, const stlora_examples *examples, const uint32_t *chosen,
-                        size_t count, size_t from);
+size_t stlora_pack_fill(stlora_pack *pack, const stlora_examples *examples, const uint32_t *chosen, size_t count,
+                        size_t from);
 
 #endif

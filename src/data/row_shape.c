@@ -45,8 +45,8 @@ typedef struct text {
 const char *stlora_row_kind_name(stlora_row_kind kind)
 {
     switch (kind) {
-#define STLORA_ROW_KIND_CASE(name, words)                                                          \
-    case STLORA_ROW_##name:                                                                        \
+#define STLORA_ROW_KIND_CASE(name, words)                                                                              \
+    case STLORA_ROW_##name:                                                                                            \
         return words;
         STLORA_ROW_KINDS(STLORA_ROW_KIND_CASE)
 #undef STLORA_ROW_KIND_CASE
@@ -108,12 +108,10 @@ static void list_keys(json_t *row, char *out, size_t room)
     out[used] = '\0';
 }
 
-stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_kind *kind,
-                                 stlora_error *err)
+stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_kind *kind, stlora_error *err)
 {
     if (!json_is_object(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: a row must be an object, found %s", where,
-                           found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: a row must be an object, found %s", where, found(value));
     for (size_t s = 0; s < SHAPE_COUNT; s++) {
         bool all = true;
         for (size_t k = 0; k < SHAPE_KEYS && SHAPES[s].keys[k]; k++)
@@ -131,20 +129,17 @@ stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_ki
                        where, keys);
 }
 
-static stlora_status string_of(json_t *row, const char *key, const char *where, text *out,
-                               stlora_error *err)
+static stlora_status string_of(json_t *row, const char *key, const char *where, text *out, stlora_error *err)
 {
     json_t *value = json_object_get(row, key);
     if (!json_is_string(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be a string, found %s", where,
-                           key, found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be a string, found %s", where, key, found(value));
     *out = (text){json_string_value(value), json_string_length(value)};
     return STLORA_OK;
 }
 
 /* Absent, null or a string: "" for the first two. */
-static stlora_status optional_string_of(json_t *row, const char *key, const char *where, text *out,
-                                        stlora_error *err)
+static stlora_status optional_string_of(json_t *row, const char *key, const char *where, text *out, stlora_error *err)
 {
     json_t *value = json_object_get(row, key);
     if (value && !json_is_null(value)) return string_of(row, key, where, out, err);
@@ -152,27 +147,24 @@ static stlora_status optional_string_of(json_t *row, const char *key, const char
     return STLORA_OK;
 }
 
-static stlora_status array_of(json_t *row, const char *key, const char *where, json_t **out,
-                              stlora_error *err)
+static stlora_status array_of(json_t *row, const char *key, const char *where, json_t **out, stlora_error *err)
 {
     json_t *value = json_object_get(row, key);
     if (!json_is_array(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be an array, found %s", where,
-                           key, found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be an array, found %s", where, key, found(value));
     *out = value;
     return STLORA_OK;
 }
 
 /* Puts the parts behind one another into the prompt's buffer. */
-static stlora_status join_prompt(stlora_row *row, stlora_row_buffers *buffers, const text *parts,
-                                 size_t count, stlora_error *err)
+static stlora_status join_prompt(stlora_row *row, stlora_row_buffers *buffers, const text *parts, size_t count,
+                                 stlora_error *err)
 {
     size_t total = 1; /* the NUL behind it */
     for (size_t i = 0; i < count; i++)
         if (!stlora_size_add(total, parts[i].length, &total))
             return stlora_fail(err, STLORA_E_NOMEM, "a prompt is longer than memory");
-    STLORA_TRY(
-        stlora_grow(&buffers->prompt, &buffers->prompt_room, total, 1, "prompt of a row", err));
+    STLORA_TRY(stlora_grow(&buffers->prompt, &buffers->prompt_room, total, 1, "prompt of a row", err));
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         memcpy(buffers->prompt + used, parts[i].bytes, parts[i].length);
@@ -196,8 +188,7 @@ static void set_completion(stlora_row *row, text completion)
     row->completion_length = completion.length;
 }
 
-static stlora_status shape_text(stlora_row *row, json_t *value, const char *where,
-                                stlora_error *err)
+static stlora_status shape_text(stlora_row *row, json_t *value, const char *where, stlora_error *err)
 {
     text all;
     STLORA_TRY(string_of(value, "text", where, &all, err));
@@ -206,8 +197,7 @@ static stlora_status shape_text(stlora_row *row, json_t *value, const char *wher
     return STLORA_OK;
 }
 
-static stlora_status shape_prompt_completion(stlora_row *row, json_t *value, const char *where,
-                                             stlora_error *err)
+static stlora_status shape_prompt_completion(stlora_row *row, json_t *value, const char *where, stlora_error *err)
 {
     text prompt, completion;
     STLORA_TRY(string_of(value, "prompt", where, &prompt, err));
@@ -217,8 +207,8 @@ static stlora_status shape_prompt_completion(stlora_row *row, json_t *value, con
     return STLORA_OK;
 }
 
-static stlora_status shape_instruction(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
-                                       const char *where, stlora_error *err)
+static stlora_status shape_instruction(stlora_row *row, stlora_row_buffers *buffers, json_t *value, const char *where,
+                                       stlora_error *err)
 {
     text instruction, input, output;
     STLORA_TRY(string_of(value, "instruction", where, &instruction, err));
@@ -229,13 +219,13 @@ static stlora_status shape_instruction(stlora_row *row, stlora_row_buffers *buff
         const text parts[] = {LITERAL(ALPACA_TASK), instruction, LITERAL(ALPACA_RESPONSE)};
         return join_prompt(row, buffers, parts, sizeof parts / sizeof parts[0], err);
     }
-    const text parts[] = {LITERAL(ALPACA_TASK_WITH_INPUT), instruction, LITERAL(ALPACA_INPUT),
-                          input, LITERAL(ALPACA_RESPONSE)};
+    const text parts[] = {LITERAL(ALPACA_TASK_WITH_INPUT), instruction, LITERAL(ALPACA_INPUT), input,
+                          LITERAL(ALPACA_RESPONSE)};
     return join_prompt(row, buffers, parts, sizeof parts / sizeof parts[0], err);
 }
 
-static stlora_status shape_question(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
-                                    const char *where, stlora_error *err)
+static stlora_status shape_question(stlora_row *row, stlora_row_buffers *buffers, json_t *value, const char *where,
+                                    stlora_error *err)
 {
     text question, answer;
     STLORA_TRY(string_of(value, "question", where, &question, err));
@@ -247,8 +237,8 @@ static stlora_status shape_question(stlora_row *row, stlora_row_buffers *buffers
 }
 
 /* An array of integers from 0 to 2^31-1, and of -100 too where `ignored` allows it. */
-static stlora_status integers_of(json_t *row, const char *key, bool ignored, const char *where,
-                                 int64_t **out, size_t *room, size_t *count, stlora_error *err)
+static stlora_status integers_of(json_t *row, const char *key, bool ignored, const char *where, int64_t **out,
+                                 size_t *room, size_t *count, stlora_error *err)
 {
     json_t *array = NULL;
     STLORA_TRY(array_of(row, key, where, &array, err));
@@ -256,43 +246,40 @@ static stlora_status integers_of(json_t *row, const char *key, bool ignored, con
     STLORA_TRY(stlora_grow(out, room, n ? n : 1, sizeof **out, key, err));
     for (size_t i = 0; i < n; i++) {
         json_t *value = json_array_get(array, i);
-        const char *wanted =
-            ignored ? "an integer from 0 to 2147483647 or -100" : "an integer from 0 to 2147483647";
+        const char *wanted = ignored ? "an integer from 0 to 2147483647 or -100" : "an integer from 0 to 2147483647";
         if (!json_is_integer(value))
-            return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %s", where,
-                               key, i, wanted, found(value));
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %s", where, key, i, wanted,
+                               found(value));
         int64_t id = json_integer_value(value);
         if ((id < 0 || id > INT32_MAX) && !(ignored && id == -100))
-            return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %lld",
-                               where, key, i, wanted, (long long)id);
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %lld", where, key, i, wanted,
+                               (long long)id);
         (*out)[i] = id;
     }
     *count = n;
     return STLORA_OK;
 }
 
-static stlora_status shape_input_ids(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
-                                     const char *where, stlora_error *err)
+static stlora_status shape_input_ids(stlora_row *row, stlora_row_buffers *buffers, json_t *value, const char *where,
+                                     stlora_error *err)
 {
     size_t label_count;
-    STLORA_TRY(integers_of(value, "input_ids", false, where, &buffers->input_ids,
-                           &buffers->input_ids_room, &row->id_count, err));
+    STLORA_TRY(integers_of(value, "input_ids", false, where, &buffers->input_ids, &buffers->input_ids_room,
+                           &row->id_count, err));
     row->has_prompt = false;
     row->input_ids = buffers->input_ids;
     json_t *labels = json_object_get(value, "labels");
     if (!labels || json_is_null(labels)) return STLORA_OK;
-    STLORA_TRY(integers_of(value, "labels", true, where, &buffers->labels, &buffers->labels_room,
-                           &label_count, err));
+    STLORA_TRY(integers_of(value, "labels", true, where, &buffers->labels, &buffers->labels_room, &label_count, err));
     if (label_count != row->id_count)
-        return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s: \"labels\" must be as many as \"input_ids\", %zu, found %zu", where,
-                           row->id_count, label_count);
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"labels\" must be as many as \"input_ids\", %zu, found %zu",
+                           where, row->id_count, label_count);
     row->labels = buffers->labels;
     return STLORA_OK;
 }
 
-static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
-                                  const char *where, stlora_error *err)
+static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, json_t *value, const char *where,
+                                  stlora_error *err)
 {
     text prompt;
     json_t *choices = NULL, *label = json_object_get(value, "label");
@@ -301,28 +288,24 @@ static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, 
     STLORA_TRY(array_of(value, "choices", where, &choices, err));
     size_t n = json_array_size(choices);
     if (n == 0) return stlora_fail(err, STLORA_E_FORMAT, "%s: \"choices\" is empty", where);
-    STLORA_TRY(stlora_grow(&buffers->choices, &buffers->choices_room, n, sizeof *buffers->choices,
+    STLORA_TRY(stlora_grow(&buffers->choices, &buffers->choices_room, n, sizeof *buffers->choices, "choices", err));
+    STLORA_TRY(stlora_grow(&buffers->choice_lengths, &buffers->choice_lengths_room, n, sizeof *buffers->choice_lengths,
                            "choices", err));
-    STLORA_TRY(stlora_grow(&buffers->choice_lengths, &buffers->choice_lengths_room, n,
-                           sizeof *buffers->choice_lengths, "choices", err));
     for (size_t i = 0; i < n; i++) {
         json_t *choice = json_array_get(choices, i);
         if (!json_is_string(choice))
-            return stlora_fail(err, STLORA_E_FORMAT,
-                               "%s: \"choices\"[%zu] must be a string, found %s", where, i,
+            return stlora_fail(err, STLORA_E_FORMAT, "%s: \"choices\"[%zu] must be a string, found %s", where, i,
                                found(choice));
         buffers->choices[i] = json_string_value(choice);
         buffers->choice_lengths[i] = json_string_length(choice);
     }
     if (!json_is_integer(label))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"label\" must be an integer, found %s",
-                           where, found(label));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"label\" must be an integer, found %s", where, found(label));
     json_int_t answer = json_integer_value(label);
     if (answer < 0 || (uint64_t)answer >= n)
-        return stlora_fail(
-            err, STLORA_E_FORMAT,
-            "%s: \"label\" must be the index of one of the %zu choices, from 0, found %lld", where,
-            n, (long long)answer);
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "%s: \"label\" must be the index of one of the %zu choices, from 0, found %lld", where, n,
+                           (long long)answer);
     row->choices = buffers->choices;
     row->choice_lengths = buffers->choice_lengths;
     row->choice_count = n;
@@ -330,8 +313,8 @@ static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, 
     return STLORA_OK;
 }
 
-stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
-                                   stlora_row_kind kind, const char *where, stlora_error *err)
+stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers, json_t *value, stlora_row_kind kind,
+                                   const char *where, stlora_error *err)
 {
     stlora_row made = {.kind = kind, .has_prompt = true, .prompt = "", .completion = ""};
     stlora_status status = STLORA_OK;
@@ -355,8 +338,7 @@ stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers,
         status = shape_choice(&made, buffers, value, where, err);
         break;
     case STLORA_ROW_MESSAGES:
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: messages rows are not supported here",
-                           where);
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: messages rows are not supported here", where);
     }
     STLORA_TRY(status);
     *row = made;

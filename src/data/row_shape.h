@@ -21,14 +21,13 @@ void stlora_row_buffers_free(stlora_row_buffers *buffers);
 
 /* stlora_row_kind_of: the kind that value's keys name (the order is in rows.h). `where` begins the sentence.
  * STLORA_E_FORMAT: no object, or keys that fit no kind. */
-STLORA_NODISCARD stlora_status stlora_row_kind_of(json_t *value, const char *where,
-                                                  stlora_row_kind *kind, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_kind *kind,
+                                                  stlora_error *err);
 
 /* stlora_row_from_json: fills *row, of the kind that stlora_row_kind_of told, but for file, line and where. The row borrows from
  * value and from buffers until either changes. STLORA_E_FORMAT: a key holds something else than it should.
  * STLORA_E_UNSUPPORTED: messages. */
-STLORA_NODISCARD stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers,
-                                                    json_t *value, stlora_row_kind kind,
-                                                    const char *where, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
+                                                    stlora_row_kind kind, const char *where, stlora_error *err);
 
 #endif

@@ -16,23 +16,20 @@ struct stlora_sampler {
     size_t epoch;           /* whose order that is; SIZE_MAX = none's yet */
 };
 
-stlora_status stlora_sampler_create(stlora_sampler **out, const stlora_sampler_options *options,
-                                    stlora_error *err)
+stlora_status stlora_sampler_create(stlora_sampler **out, const stlora_sampler_options *options, stlora_error *err)
 {
     if (options->count == 0 || options->count > UINT32_MAX)
-        return stlora_fail(err, STLORA_E_USAGE,
-                           "wanted from 1 to %lu examples to draw batches from, found %zu",
+        return stlora_fail(err, STLORA_E_USAGE, "wanted from 1 to %lu examples to draw batches from, found %zu",
                            (unsigned long)UINT32_MAX, options->count);
-    if (options->batch_size == 0)
-        return stlora_fail(err, STLORA_E_USAGE, "the batch size must be at least 1, found 0");
+    if (options->batch_size == 0) return stlora_fail(err, STLORA_E_USAGE, "the batch size must be at least 1, found 0");
     stlora_sampler *sampler;
     STLORA_TRY(stlora_alloc(&sampler, 1, sizeof *sampler, "sampler", err));
     sampler->options = *options;
     sampler->steps_per_epoch = (options->count - 1) / options->batch_size + 1;
     sampler->epoch = SIZE_MAX;
     if (options->shuffle) {
-        stlora_status status = stlora_alloc(&sampler->order, options->count, sizeof *sampler->order,
-                                            "order of the examples", err);
+        stlora_status status =
+            stlora_alloc(&sampler->order, options->count, sizeof *sampler->order, "order of the examples", err);
         if (status != STLORA_OK) {
             stlora_free(sampler);
             return status;
@@ -62,19 +59,16 @@ static uint32_t example_at(stlora_sampler *s, size_t epoch, size_t place)
 {
     if (!s->options.shuffle) return (uint32_t)place;
     if (s->epoch != epoch) {
-        stlora_rng_permutation(s->options.seed, STLORA_RNG_SHUFFLE, epoch, s->order,
-                               (uint32_t)s->options.count);
+        stlora_rng_permutation(s->options.seed, STLORA_RNG_SHUFFLE, epoch, s->order, (uint32_t)s->options.count);
         s->epoch = epoch;
     }
     return s->order[place];
 }
 
-void stlora_sampler_batch(stlora_sampler *sampler, int64_t step, uint32_t *chosen,
-                          size_t *chosen_count, double *epoch)
+void stlora_sampler_batch(stlora_sampler *sampler, int64_t step, uint32_t *chosen, size_t *chosen_count, double *epoch)
 {
     const size_t count = sampler->options.count, batch = sampler->options.batch_size;
-    size_t at_epoch, place,
-        take = batch; /* the batch's first example: its epoch and place therein */
+    size_t at_epoch, place, take = batch; /* the batch's first example: its epoch and place therein */
     assert(step >= 0);
     if (sampler->options.wrap) {
         size_t position;

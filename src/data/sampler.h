@@ -14,12 +14,12 @@ typedef struct stlora_sampler_options {
     size_t batch_size; /* examples per optimizer step; > 0 */
     bool shuffle;
     uint64_t seed;
-    bool wrap; /* max_steps runs: batches run on over the end of an epoch (position = step*batch_size + k, epoch = position / count);
+    bool
+        wrap; /* max_steps runs: batches run on over the end of an epoch (position = step*batch_size + k, epoch = position / count);
                   otherwise the last batch of an epoch is short */
 } stlora_sampler_options;
 
-STLORA_NODISCARD stlora_status stlora_sampler_create(stlora_sampler **out,
-                                                     const stlora_sampler_options *options,
+STLORA_NODISCARD stlora_status stlora_sampler_create(stlora_sampler **out, const stlora_sampler_options *options,
                                                      stlora_error *err);
 void stlora_sampler_free(stlora_sampler *sampler);
 
@@ -28,7 +28,6 @@ int64_t stlora_sampler_steps(const stlora_sampler *sampler, int64_t epochs);
 
 /* stlora_sampler_batch: indices of optimizer step `step` (from 0) in chosen[batch_size]; *chosen_count <= batch_size.
  * *epoch is the fraction of passes done after this step. Allocates nothing after creation. */
-void stlora_sampler_batch(stlora_sampler *sampler, int64_t step, uint32_t *chosen, size_t *chosen_count,
-                          double *epoch);
+void stlora_sampler_batch(stlora_sampler *sampler, int64_t step, uint32_t *chosen, size_t *chosen_count, double *epoch);
 
 #endif

@@ -13,7 +13,8 @@ static stlora_status open_tokenizer(stlora_session *s, const char *model_dir, st
     bool there = stlora_path_exists(path);
     stlora_free(path);
     if (!there) return STLORA_OK;
-    return stlora_tokenizer_load(&s->tokenizer, model_dir, err);
+    STLORA_TRY(stlora_tokenizer_load(&s->tokenizer, model_dir, err));
+    return stlora_encoder_create(&s->encoder, s->tokenizer, err);
 }
 
 static stlora_status open_all(stlora_session *s, const char *model_dir, const char *adapter_dir, const char *precision,
@@ -48,6 +49,7 @@ stlora_status stlora_session_open(stlora_session *out, const char *model_dir, co
 void stlora_session_close(stlora_session *session)
 {
     stlora_lora_free(session->lora);
+    stlora_encoder_free(session->encoder);
     stlora_tokenizer_free(session->tokenizer);
     stlora_transformer_close(session->model);
     stlora_backend_free(session->backend);
@@ -74,6 +76,7 @@ stlora_status stlora_session_examples(const stlora_session *session, stlora_stri
         .max_length = max_length < limit ? max_length : limit,
         .vocab_size = session->model->config.vocab_size,
         .completion_only = completion_only ? -1 : 0,
+        .threads = session->backend->threads,
     };
     return stlora_examples_read(out, paths.items, paths.count, &options, kind ? kind : &found, err);
 }

@@ -15,6 +15,7 @@ typedef struct stlora_session {
     stlora_backend *backend;
     stlora_transformer *model;
     stlora_tokenizer *tokenizer; /* NULL where the model directory has none */
+    stlora_encoder *encoder;     /* with it: for the rows that are taken one by one */
     stlora_lora *lora;           /* NULL = the base alone */
     stlora_dtype act;
     int32_t eos; /* the token appended for training; -1 = none */

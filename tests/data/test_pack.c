@@ -112,7 +112,7 @@ static void expect_segment(const stlora_pack *p, int64_t s, const stlora_example
     for (int64_t i = 0; i < e->length; i++) {
         assert_int_equal(p->ids[start + i], e->ids[i]);
         assert_int_equal(p->positions[start + i], i);
-        assert_int_equal(p->targets[start + i], i + 1 < e->length ? e->targets[i + 1] : -1);
+        assert_int_equal(p->targets[start + i], i + 1 < e->length ? stlora_example_target(e, i + 1) : -1);
     }
 }
 
