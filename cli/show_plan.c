@@ -59,6 +59,14 @@ static void show_work(const stlora_plan *p, FILE *stream)
     (void)fprintf(stream, "layers    %lld, gradients down to layer %lld, %lld computed twice to save memory\n",
                   (long long)p->layers, (long long)p->lowest_adapted_layer,
                   (long long)p->layers_recomputed);
+    if (p->layers_recomputed) {
+        (void)fprintf(stream, "          twice: %lld attentions, %lld residuals, %lld inner maps",
+                      (long long)p->recomputed_attention, (long long)p->recomputed_residual,
+                      (long long)p->recomputed_inner);
+        if (p->input_stride > 1)
+            (void)fprintf(stream, "; one layer's input in %lld is kept", (long long)p->input_stride);
+        (void)fprintf(stream, "\n");
+    }
     (void)fprintf(stream, "work      %s operations per step, about %s in all\n",
                   format_count(p->flops_per_step, a, sizeof a),
                   format_duration(p->seconds_estimate, b, sizeof b));
@@ -72,7 +80,7 @@ static void show_memory(const stlora_plan *p, FILE *stream)
     } parts[] = {{"adapter", p->bytes_adapter},         {"gradients", p->bytes_gradients},
                  {"optimizer", p->bytes_optimizer},     {"activations", p->bytes_activations},
                  {"workspace", p->bytes_workspace},     {"logits", p->bytes_logits},
-                 {"data", p->bytes_data}};
+                 {"data", p->bytes_data},               {"program", p->bytes_program}};
     char total[64], amount[64];
     (void)fprintf(stream, "memory    %s", format_bytes(p->bytes_total, total, sizeof total));
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -119,8 +127,12 @@ json_t *plan_json(const stlora_plan *p)
     TEXT(backend)
     WHOLE(threads)
     WHOLE(layers)
-    WHOLE(layers_recomputed)
     WHOLE(lowest_adapted_layer)
+    WHOLE(layers_recomputed)
+    WHOLE(recomputed_attention)
+    WHOLE(recomputed_residual)
+    WHOLE(recomputed_inner)
+    WHOLE(input_stride)
     REAL(flops_per_step)
     WHOLE(bytes_mapped)
     WHOLE(bytes_adapter)
@@ -130,6 +142,7 @@ json_t *plan_json(const stlora_plan *p)
     WHOLE(bytes_workspace)
     WHOLE(bytes_logits)
     WHOLE(bytes_data)
+    WHOLE(bytes_program)
     WHOLE(bytes_total)
     REAL(seconds_estimate)
 #undef WHOLE

@@ -50,11 +50,16 @@ typedef struct stlora_plan {
     int64_t pairs, trainable_parameters, base_parameters;
     const char *precision, *backend;
     int threads;
-    int64_t layers, layers_recomputed, lowest_adapted_layer;
+    int64_t layers, lowest_adapted_layer;
+    int64_t layers_recomputed;           /* of which something is computed twice: the most of the next three */
+    int64_t recomputed_attention, recomputed_residual, recomputed_inner; /* layers that keep no q, k, v and their output; no residual between
+                                                                            the layer's halves; no input of the activation */
+    int64_t input_stride;                /* of layers that keep none of these, every so-many-th keeps its input */
     double flops_per_step;               /* of a mean step: frozen products, attention, adapter */
     int64_t bytes_mapped;                /* the checkpoint's files, read in place */
     int64_t bytes_adapter, bytes_gradients, bytes_optimizer, bytes_activations, bytes_workspace, bytes_logits, bytes_data;
-    int64_t bytes_total;                 /* all but mapped */
+    int64_t bytes_program;               /* what the process itself holds, and will for checkpoints */
+    int64_t bytes_total;                 /* all but mapped: the most that the process will hold beside its files */
     double seconds_estimate;             /* of the whole run, from a short measurement of this machine */
 } stlora_plan;
 

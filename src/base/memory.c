@@ -78,6 +78,19 @@ void *stlora_arena_take(stlora_arena *arena, size_t count, size_t size)
     return block;
 }
 
+size_t stlora_arena_rewind(stlora_arena *arena, size_t mark)
+{
+    size_t end = arena->used;
+    assert(mark <= end);
+    arena->used = mark;
+    return end;
+}
+
+void stlora_arena_cover(stlora_arena *arena, size_t end)
+{
+    if (arena->used < end) arena->used = end;
+}
+
 stlora_status stlora_arena_bind(stlora_arena *arena, const char *what, stlora_error *err)
 {
     assert(!arena->base);

@@ -38,8 +38,13 @@ typedef struct stlora_arena {
 } stlora_arena;
 
 /* stlora_arena_take: count*size bytes, aligned to STLORA_ALIGN, or NULL while measuring. Bound arenas never run out
- * when walked as measured (asserted). The bytes are zero the first time. */
+ * when walked as measured (asserted). The bytes are zero until somebody writes there. */
 void *stlora_arena_take(stlora_arena *arena, size_t count, size_t size);
+
+/* Buffers of disjoint lifetimes in one place: stlora_arena_rewind lets the next buffers begin where the arena stood when its `used` was
+ * `mark`, and returns where it stood now; stlora_arena_cover puts what follows behind that again. */
+size_t stlora_arena_rewind(stlora_arena *arena, size_t mark);
+void stlora_arena_cover(stlora_arena *arena, size_t end);
 
 /* stlora_arena_bind: allocates what was measured and rewinds for the second walk. STLORA_E_NOMEM with the size. */
 STLORA_NODISCARD stlora_status stlora_arena_bind(stlora_arena *arena, const char *what,

@@ -11,15 +11,19 @@
 #include "backend/backend.h"
 #include "model/lora.h"
 
-/* What a block leaves for its backward; all buffers have T rows. */
+/* What a block leaves for its backward. A part that is not kept lies in scratch that the next block overwrites, and backward computes it
+ * again; x_mid and up then have the rows of one slice, everything else has T. */
 typedef struct stlora_block_acts {
-    float *x_in, *x_mid, *x_out;                             /* (T, C); may be one buffer where no backward follows */
-    float *stats1, *stats2;                                  /* (T, 2) of the two norms */
-    void *qkv;                                               /* (T, (H+2K) D) act, after RoPE */
-    void *o;                                                 /* (T, H D) act */
-    float *lse;                                              /* (T, H) */
-    void *up;                                                /* (T, 2F) or (T, F) act */
+    float *x_in, *x_mid, *x_out; /* (T, C); may be one buffer where no backward follows */
+    float *stats1, *stats2;      /* (T, 2) of the two norms */
+    void *qkv;                   /* (T, (H+2K) D) act, after RoPE */
+    void *o;                     /* (T, H D) act */
+    float *lse;                  /* (T, H) */
+    void *up;                    /* (T, 2F) or (T, F) act; backward leaves its gradient there */
     float *lowrank[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE]; /* (T, r) z A^T of adapted maps */
+    bool attention_kept;                                     /* qkv, o, lse, the low-rank activations of qkv */
+    bool mid_kept;                                           /* x_mid, the low-rank activations of o */
+    bool up_kept;                                            /* up and its low-rank activations */
 } stlora_block_acts;
 
 /* The keys and values of earlier tokens of one layer: rows [k | v] (positions, 2 K D) act. */
@@ -35,6 +39,8 @@ typedef struct stlora_stage {
     const stlora_backend *backend;
     stlora_dtype act; /* F32 or BF16 */
     int64_t tokens;
+    int64_t
+        slice; /* what treats every token by itself takes so many at a time, so that its scratch needs no more rows; 0 = all */
     const int32_t *ids, *positions;
     const stlora_segment *segments;
     int64_t segment_count;
@@ -42,23 +48,22 @@ typedef struct stlora_stage {
     double dropout;               /* 0 outside training */
     uint64_t seed, step;          /* name the dropout masks */
     const uint64_t *token_keys;   /* (T) */
-    void *h;                      /* (T, C) act: a norm's output */
-    void *a;                      /* (T, F) act: the activation's output */
-    void *dropped;                /* (T, widest input) act; only with dropout */
+    void *h;                      /* (slice, C) act: a norm's output */
+    void *a;                      /* (slice, F) act: the activation's output */
+    void *dropped;                /* (slice, widest input) act; only with dropout */
 } stlora_stage;
 
 /* Scratch of the backward. */
 typedef struct stlora_back {
     float *dx;    /* (T, C): gradient of the residual stream, in and out */
-    void *dx_act; /* (T, C) act: dx for the products; dx itself where act is F32 */
-    float *dh;    /* (T, C): gradient of a norm's output */
-    void *da;     /* (T, F) act */
-    void *dup;    /* (T, 2F) or (T, F) act */
+    void *dx_act; /* (slice, C) act: dx for the products; dx itself where act is F32 */
+    float *dh;    /* (slice, C): gradient of a norm's output */
+    void *da;     /* (slice, F) act; may be the stage's a */
     void *dout;   /* (T, H D) act */
     void *dqkv;   /* (T, (H+2K) D) act */
     float *delta; /* (T, H) */
-    float *p;     /* (T, largest r): dY B */
-    void *expand; /* (T, widest input) act: s P A; only with dropout */
+    float *p;     /* (slice, largest r): dY B */
+    void *expand; /* (slice, widest input) act: s P A; only with dropout */
 } stlora_back;
 
 /* stlora_map_forward: y (+)= map(x); h (T, r) receives x A^T where the map is adapted. y has the map's own columns only. */
@@ -72,12 +77,24 @@ void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, con
 /* stlora_block_norm: stage->h = norm(x) with weights w, stats as the op leaves them. */
 void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats);
 
+/* stlora_block_slice: the tokens from `from` on, as even slices as stage->slice allows, as a stage and activations of their own, for all
+ * that treats every token by itself. */
+void stlora_block_slice(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts, int64_t from,
+                        stlora_stage *slice, stlora_block_acts *rows);
+
+/* The three parts that backward can compute again: x_in -> qkv, o, lse of all tokens; and of a slice, x_in, o -> x_mid; x_mid -> up, which
+ * leaves norm2's output in stage->h. */
+void stlora_block_attend(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
+                         stlora_kv_cache cache);
+void stlora_block_mid(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts);
+void stlora_block_up(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts);
+
 /* stlora_block_forward: x_in -> x_out, leaving in acts what backward needs. */
 void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
                           stlora_kv_cache cache);
 
-/* stlora_block_backward: back->dx from the gradient of x_out to that of x_in, adding the adapter's gradients; stops at the lowest
- * adapted map, after which back->dx is meaningless. */
+/* stlora_block_backward: back->dx from the gradient of x_out to that of x_in, adding the adapter's gradients; what acts does not keep is
+ * computed again first. Stops at the lowest adapted map, after which back->dx is meaningless. */
 void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
                            const stlora_block_acts *acts);
 

@@ -2,7 +2,8 @@
  *
  * With y = z W^T + s h B^T, h = dropout(z) A^T and dY given:
  *   gB += s dY^T h      P = dY B      gA += s P^T dropout(z)      dZ = dY W + dropout'(s P A)
- * Norm outputs and the activation's output are computed again from what is kept: cheaper than keeping them.
+ * Norm outputs and the activation's output are computed again from what is kept: cheaper than keeping them. So are, where the plan asks for
+ * it, the block's larger parts, each from what lies before it. Sums over tokens go on from slice to slice, token by token.
  */
 #include <math.h>
 
@@ -188,7 +189,22 @@ static bool needed_below(const stlora_stage *stage, size_t id)
     return stage->lora->lowest < id;
 }
 
-void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+/* The gradient's scratch for the rows of a slice. */
+static stlora_back back_slice(const stlora_stage *stage, const stlora_back *back, int64_t from)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    size_t element = stlora_dtype_size(stage->act);
+    stlora_back slice = *back;
+    slice.dx += from * c->hidden_size;
+    if (stage->act == STLORA_F32) slice.dx_act = slice.dx;
+    slice.dout = (char *)back->dout + (size_t)(from * c->heads * c->head_dim) * element;
+    slice.dqkv = (char *)back->dqkv + (size_t)(from * stlora_qkv_width(c)) * element;
+    return slice;
+}
+
+/* x'' = x' + map_down(a), a = act(up), up = maps(norm2(x')), of a slice: back->dx becomes the gradient of x'. False where nothing below is
+ * adapted. */
+static bool inner_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
                            const stlora_block_acts *acts)
 {
     const stlora_transformer *model = stage->model;
@@ -197,12 +213,12 @@ void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, i
     const stlora_place *sites = block->sites;
     stlora_dtype act = stage->act;
     int64_t T = stage->tokens, C = model->config.hidden_size, F = model->config.intermediate_size;
-    int64_t q_width = model->config.heads * model->config.head_dim, up_width = sites[STLORA_SITE_UP].m;
-    stlora_mat none = {0}, dh = stlora_mat_whole(back->dh, STLORA_F32, T, C);
-    stlora_cmat h = {stage->h, act, T, C, C}, up = {acts->up, act, T, up_width, up_width};
-    void *dy = act == STLORA_F32 ? (void *)back->dx : back->dx_act;
+    int64_t up_width = sites[STLORA_SITE_UP].m;
+    stlora_mat none = {0};
+    stlora_cmat up = {acts->up, act, T, up_width, up_width};
 
-    /* x'' = x' + map_down(a) */
+    if (!acts->mid_kept) stlora_block_mid(stage, layer, acts);
+    if (!acts->up_kept) stlora_block_up(stage, layer, acts);
     backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
                                                            .tokens = T,
                                                            .width = F,
@@ -211,36 +227,73 @@ void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, i
     dx_as_act(stage, back);
     bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
     site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F},
-                  acts->lowrank[STLORA_SITE_DOWN], dy, act, below ? stlora_mat_whole(back->da, act, T, F) : none);
-    if (!below) return;
+                  acts->lowrank[STLORA_SITE_DOWN], back->dx_act, act,
+                  below ? stlora_mat_whole(back->da, act, T, F) : none);
+    if (!below) return false;
 
-    /* a = act(up), up = maps(norm2(x')) */
     backend->activation_grad(backend,
                              &(stlora_activation_grad_args){.kind = model->family->activation,
                                                             .tokens = T,
                                                             .width = F,
                                                             .x = up,
                                                             .dy = {back->da, act, T, F, F},
-                                                            .dx = stlora_mat_whole(back->dup, act, T, up_width)});
-    stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+                                                            .dx = stlora_mat_whole(acts->up, act, T, up_width)});
+    if (acts->up_kept) stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
     below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_UP], h, acts->lowrank[STLORA_SITE_UP], back->dup, act,
-                  below ? dh : none);
-    if (!below) return;
-    norm_backward(stage, back, &block->norm2, acts->x_mid, acts->stats2);
+    site_backward(stage, back, &sites[STLORA_SITE_UP], (stlora_cmat){stage->h, act, T, C, C},
+                  acts->lowrank[STLORA_SITE_UP], acts->up, act,
+                  below ? stlora_mat_whole(back->dh, STLORA_F32, T, C) : none);
+    if (below) norm_backward(stage, back, &block->norm2, acts->x_mid, acts->stats2);
+    return below;
+}
 
-    /* x' = x + map_o(o) */
+/* x' = x + map_o(o), of a slice: back->dout. False where nothing below is adapted. */
+static bool mid_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                         const stlora_block_acts *acts)
+{
+    const stlora_place *site = &stage->model->blocks[layer].sites[STLORA_SITE_O];
+    int64_t T = stage->tokens, q_width = stage->model->config.heads * stage->model->config.head_dim;
+    stlora_mat none = {0};
+    bool below = needed_below(stage, site->maps[0].id);
     dx_as_act(stage, back);
-    below = needed_below(stage, sites[STLORA_SITE_O].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_O], (stlora_cmat){acts->o, act, T, q_width, q_width},
-                  acts->lowrank[STLORA_SITE_O], dy, act, below ? stlora_mat_whole(back->dout, act, T, q_width) : none);
-    if (!below) return;
+    site_backward(stage, back, site, (stlora_cmat){acts->o, stage->act, T, q_width, q_width},
+                  acts->lowrank[STLORA_SITE_O], back->dx_act, stage->act,
+                  below ? stlora_mat_whole(back->dout, stage->act, T, q_width) : none);
+    return below;
+}
 
-    /* o = attention(rope(qkv)), qkv = maps(norm1(x)) */
-    attention_backward(stage, back, acts);
+/* qkv = maps(norm1(x)), of a slice: back->dx becomes the gradient of x, where it is needed. */
+static void qkv_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                         const stlora_block_acts *acts)
+{
+    const stlora_block *block = &stage->model->blocks[layer];
+    const stlora_place *site = &block->sites[STLORA_SITE_QKV];
+    int64_t T = stage->tokens, C = stage->model->config.hidden_size;
+    stlora_mat none = {0};
+    bool below = needed_below(stage, site->maps[0].id);
     stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
-    below = needed_below(stage, sites[STLORA_SITE_QKV].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_QKV], h, acts->lowrank[STLORA_SITE_QKV], back->dqkv, act,
-                  below ? dh : none);
+    site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, acts->lowrank[STLORA_SITE_QKV],
+                  back->dqkv, stage->act, below ? stlora_mat_whole(back->dh, STLORA_F32, T, C) : none);
     if (below) norm_backward(stage, back, &block->norm1, acts->x_in, acts->stats1);
+}
+
+void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                           const stlora_block_acts *acts)
+{
+    stlora_stage slice;
+    stlora_block_acts rows;
+    bool below = true;
+    if (!acts->attention_kept) stlora_block_attend(stage, layer, acts, (stlora_kv_cache){0});
+    for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
+        stlora_block_slice(stage, layer, acts, from, &slice, &rows);
+        stlora_back part = back_slice(stage, back, from);
+        below = inner_backward(&slice, &part, layer, &rows) && mid_backward(&slice, &part, layer, &rows);
+    }
+    if (!below) return;
+    attention_backward(stage, back, acts);
+    for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
+        stlora_block_slice(stage, layer, acts, from, &slice, &rows);
+        stlora_back part = back_slice(stage, back, from);
+        qkv_backward(&slice, &part, layer, &rows);
+    }
 }

@@ -135,34 +135,97 @@ static void attention_forward(const stlora_stage *stage, const stlora_block_acts
     backend->attention(backend, &args);
 }
 
-void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
-                          stlora_kv_cache cache)
+void stlora_block_slice(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts, int64_t from,
+                        stlora_stage *slice, stlora_block_acts *rows)
+{
+    const stlora_transformer *model = stage->model;
+    const stlora_hf_config *c = &model->config;
+    int64_t slices = stage->slice > 0 ? (stage->tokens + stage->slice - 1) / stage->slice : 1;
+    int64_t even = (stage->tokens + slices - 1) / slices, C = c->hidden_size;
+    size_t element = stlora_dtype_size(stage->act);
+    *slice = *stage;
+    *rows = *acts;
+    slice->tokens = even < stage->tokens - from ? even : stage->tokens - from;
+    if (stage->token_keys) slice->token_keys += from;
+    rows->x_in += from * C;
+    if (acts->mid_kept) rows->x_mid += from * C;
+    rows->x_out += from * C;
+    rows->stats1 += from * 2;
+    rows->stats2 += from * 2;
+    rows->qkv = (char *)acts->qkv + (size_t)(from * stlora_qkv_width(c)) * element;
+    rows->o = (char *)acts->o + (size_t)(from * c->heads * c->head_dim) * element;
+    rows->lse += from * c->heads;
+    if (acts->up_kept) rows->up = (char *)acts->up + (size_t)(from * stlora_up_width(model)) * element;
+    for (int s = 0; stage->lora && s < STLORA_SITE_COUNT; s++) {
+        for (int k = 0; k < model->blocks[layer].sites[s].count; k++) {
+            const stlora_lora_map *map = stage->lora->of[model->blocks[layer].sites[s].maps[k].id];
+            if (map) rows->lowrank[s][k] += from * map->r;
+        }
+    }
+}
+
+void stlora_block_attend(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts, stlora_kv_cache cache)
+{
+    const stlora_block *block = &stage->model->blocks[layer];
+    int64_t C = stage->model->config.hidden_size;
+    stlora_stage slice;
+    stlora_block_acts rows;
+    for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
+        stlora_block_slice(stage, layer, acts, from, &slice, &rows);
+        stlora_block_norm(&slice, &block->norm1, rows.x_in, rows.stats1);
+        site_forward(&slice, &block->sites[STLORA_SITE_QKV], (stlora_cmat){slice.h, slice.act, slice.tokens, C, C},
+                     rows.qkv, slice.act, false, rows.lowrank[STLORA_SITE_QKV]);
+    }
+    attention_forward(stage, acts, cache);
+}
+
+void stlora_block_mid(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    int64_t T = stage->tokens, q_width = c->heads * c->head_dim;
+    if (acts->x_mid != acts->x_in) memcpy(acts->x_mid, acts->x_in, (size_t)(T * c->hidden_size) * sizeof(float));
+    site_forward(stage, &stage->model->blocks[layer].sites[STLORA_SITE_O],
+                 (stlora_cmat){acts->o, stage->act, T, q_width, q_width}, acts->x_mid, STLORA_F32, true,
+                 acts->lowrank[STLORA_SITE_O]);
+}
+
+void stlora_block_up(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+{
+    const stlora_block *block = &stage->model->blocks[layer];
+    int64_t C = stage->model->config.hidden_size;
+    stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+    site_forward(stage, &block->sites[STLORA_SITE_UP], (stlora_cmat){stage->h, stage->act, stage->tokens, C, C},
+                 acts->up, stage->act, false, acts->lowrank[STLORA_SITE_UP]);
+}
+
+/* up -> x_out of a slice. */
+static void down_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
 {
     const stlora_transformer *model = stage->model;
     const stlora_block *block = &model->blocks[layer];
-    int64_t T = stage->tokens, C = model->config.hidden_size, F = model->config.intermediate_size;
-    size_t residual = (size_t)(T * C) * sizeof(float);
-    int64_t q_width = model->config.heads * model->config.head_dim;
-    stlora_cmat h = {stage->h, stage->act, T, C, C};
-
-    stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
-    site_forward(stage, &block->sites[STLORA_SITE_QKV], h, acts->qkv, stage->act, false,
-                 acts->lowrank[STLORA_SITE_QKV]);
-    attention_forward(stage, acts, cache);
-    if (acts->x_mid != acts->x_in) memcpy(acts->x_mid, acts->x_in, residual);
-    site_forward(stage, &block->sites[STLORA_SITE_O], (stlora_cmat){acts->o, stage->act, T, q_width, q_width},
-                 acts->x_mid, STLORA_F32, true, acts->lowrank[STLORA_SITE_O]);
-
-    stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
-    site_forward(stage, &block->sites[STLORA_SITE_UP], h, acts->up, stage->act, false, acts->lowrank[STLORA_SITE_UP]);
-    int64_t up_width = block->sites[STLORA_SITE_UP].m;
+    int64_t T = stage->tokens, F = model->config.intermediate_size, up_width = stlora_up_width(model);
     stage->backend->activation(stage->backend,
                                &(stlora_activation_args){.kind = model->family->activation,
                                                          .tokens = T,
                                                          .width = F,
                                                          .x = {acts->up, stage->act, T, up_width, up_width},
                                                          .y = stlora_mat_whole(stage->a, stage->act, T, F)});
-    if (acts->x_out != acts->x_mid) memcpy(acts->x_out, acts->x_mid, residual);
+    if (acts->x_out != acts->x_mid)
+        memcpy(acts->x_out, acts->x_mid, (size_t)(T * model->config.hidden_size) * sizeof(float));
     site_forward(stage, &block->sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, stage->act, T, F, F}, acts->x_out,
                  STLORA_F32, true, acts->lowrank[STLORA_SITE_DOWN]);
+}
+
+void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
+                          stlora_kv_cache cache)
+{
+    stlora_stage slice;
+    stlora_block_acts rows;
+    stlora_block_attend(stage, layer, acts, cache);
+    for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
+        stlora_block_slice(stage, layer, acts, from, &slice, &rows);
+        stlora_block_mid(&slice, layer, &rows);
+        stlora_block_up(&slice, layer, &rows);
+        down_forward(&slice, layer, &rows);
+    }
 }

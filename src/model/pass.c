@@ -33,128 +33,203 @@ static int64_t lowest_layer(const stlora_transformer *model, const stlora_lora *
     return linear->layer < 0 ? model->config.layers : linear->layer;
 }
 
-/* What backward needs of a block, x_in apart. */
-static void take_block(stlora_pass *pass, stlora_block_acts *acts, bool own_mid)
+int64_t stlora_pass_blocks_reached(const stlora_transformer *model, const stlora_lora *lora, bool train)
+{
+    return model->config.layers - lowest_layer(model, lora, train);
+}
+
+/* Rows of what exists for one slice at a time. */
+static size_t slice_rows(const stlora_pass *pass)
+{
+    const stlora_pass_shape *s = &pass->shape;
+    return z(s->slice > 0 && s->slice < s->max_tokens ? s->slice : s->max_tokens);
+}
+
+/* Blocks from the lowest reached up that compute every part again. */
+static int64_t bare_blocks(const stlora_pass *pass)
+{
+    const int64_t *again = pass->shape.again;
+    int64_t least = again[0];
+    for (int part = 1; part < STLORA_PART_COUNT; part++)
+        if (again[part] < least) least = again[part];
+    int64_t reached = stlora_pass_blocks_reached(pass->stage.model, pass->stage.lora, pass->shape.train);
+    return least < reached ? least : reached;
+}
+
+/* Low-rank activations of a site: a layer's own ranks; for layer -1, in shared scratch, room for the largest. */
+static void take_lowrank(stlora_pass *pass, stlora_block_acts *acts, int64_t layer, int site)
+{
+    const stlora_transformer *model = pass->stage.model;
+    const stlora_lora *lora = pass->stage.lora;
+    int64_t first = layer < 0 ? 0 : layer, end = layer < 0 ? model->config.layers : layer + 1;
+    for (int k = 0; lora && k < model->blocks[0].sites[site].count; k++) {
+        int64_t r = 0;
+        for (int64_t l = first; l < end; l++) {
+            const stlora_lora_map *map = lora->of[model->blocks[l].sites[site].maps[k].id];
+            if (map && map->r > r) r = map->r;
+        }
+        if (r) acts->lowrank[site][k] = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * r), sizeof(float));
+    }
+}
+
+/* One part of a block, kept (all rows) or in the scratch of one slice where backward takes slices. */
+static void take_part(stlora_pass *pass, stlora_block_acts *acts, int64_t layer, stlora_pass_part part, size_t rows)
 {
     const stlora_transformer *model = pass->stage.model;
     const stlora_hf_config *c = &model->config;
     size_t T = z(pass->shape.max_tokens), act = stlora_dtype_size(pass->shape.act);
     stlora_arena *arena = &pass->arena;
-    if (own_mid) acts->x_mid = stlora_arena_take(arena, T * z(c->hidden_size), sizeof(float));
-    acts->stats1 = stlora_arena_take(arena, T * 2, sizeof(float));
-    acts->stats2 = stlora_arena_take(arena, T * 2, sizeof(float));
-    acts->qkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
-    acts->o = stlora_arena_take(arena, T * z(c->heads * c->head_dim), act);
-    acts->lse = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
-    acts->up = stlora_arena_take(arena, T * z(stlora_up_width(model)), act);
-}
-
-/* Low-rank activations: every layer's own ranks; in a shared slot, room for the largest. */
-static void take_lowrank(stlora_pass *pass, stlora_block_acts *acts, int64_t layer)
-{
-    const stlora_transformer *model = pass->stage.model;
-    const stlora_lora *lora = pass->stage.lora;
-    if (!lora) return;
-    for (int s = 0; s < STLORA_SITE_COUNT; s++) {
-        for (int k = 0; k < model->blocks[0].sites[s].count; k++) {
-            int64_t r = 0;
-            for (int64_t l = layer < 0 ? 0 : layer; l < (layer < 0 ? model->config.layers : layer + 1); l++) {
-                const stlora_lora_map *map = lora->of[model->blocks[l].sites[s].maps[k].id];
-                if (map && map->r > r) r = map->r;
-            }
-            acts->lowrank[s][k] =
-                r ? stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * r), sizeof(float)) : NULL;
-        }
+    switch (part) {
+    case STLORA_PART_ATTENTION:
+        acts->qkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
+        acts->o = stlora_arena_take(arena, T * z(c->heads * c->head_dim), act);
+        acts->lse = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
+        take_lowrank(pass, acts, layer, STLORA_SITE_QKV);
+        break;
+    case STLORA_PART_MID:
+        acts->x_mid = stlora_arena_take(arena, rows * z(c->hidden_size), sizeof(float));
+        take_lowrank(pass, acts, layer, STLORA_SITE_O);
+        break;
+    case STLORA_PART_UP:
+        acts->up = stlora_arena_take(arena, rows * z(stlora_up_width(model)), act);
+        take_lowrank(pass, acts, layer, STLORA_SITE_UP);
+        break;
+    case STLORA_PART_COUNT:
+    default:
+        assert(false);
     }
 }
 
-static void take_activations(stlora_pass *pass)
+/* What every block keeps: the norms' statistics and the low-rank activations of the down map, which nothing else brings back. */
+static void take_small(stlora_pass *pass, stlora_block_acts *acts, int64_t layer)
+{
+    acts->stats1 = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * 2), sizeof(float));
+    acts->stats2 = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * 2), sizeof(float));
+    take_lowrank(pass, acts, layer, STLORA_SITE_DOWN);
+}
+
+/* What lasts for the whole step beside activations. */
+static void take_lasting(stlora_pass *pass)
 {
     const stlora_hf_config *c = &pass->stage.model->config;
-    int64_t lowest = lowest_layer(pass->stage.model, pass->stage.lora, pass->shape.train);
-    size_t residual = z(pass->shape.max_tokens) * z(c->hidden_size);
     stlora_arena *arena = &pass->arena;
-
-    /* One slot serves every block that keeps nothing: those below the backward, and the recomputed ones. */
-    stlora_block_acts shared = {0};
-    bool share = lowest > 0 || pass->shape.layers_recomputed > 0;
-    bool recompute = pass->shape.layers_recomputed > 0 && lowest < c->layers;
-    if (share) {
-        take_block(pass, &shared, recompute);
-        take_lowrank(pass, &shared, -1);
+    pass->segments = stlora_arena_take(arena, z(pass->shape.max_segments), sizeof *pass->segments);
+    if (!pass->stage.model->family->learned_positions) {
+        size_t table = z(pass->shape.max_positions * (c->head_dim / 2));
+        pass->cosines = stlora_arena_take(arena, table, sizeof(float));
+        pass->sines = stlora_arena_take(arena, table, sizeof(float));
     }
+    if (!pass->shape.train) return;
+    pass->back.dx = stlora_arena_take(arena, z(pass->shape.max_tokens * c->hidden_size), sizeof(float));
+    if (pass->stage.lora->config.lora_dropout > 0)
+        pass->token_keys = stlora_arena_take(arena, z(pass->shape.max_tokens), sizeof *pass->token_keys);
+}
+
+/* Scratch of the blocks' backward. */
+static void take_back(stlora_pass *pass, size_t rows)
+{
+    const stlora_hf_config *c = &pass->stage.model->config;
+    const stlora_lora *lora = pass->stage.lora;
+    stlora_arena *arena = &pass->arena;
+    stlora_back *back = &pass->back;
+    size_t T = z(pass->shape.max_tokens), act = stlora_dtype_size(pass->shape.act);
+    size_t C = z(c->hidden_size), F = z(c->intermediate_size), O = z(c->heads * c->head_dim);
+    size_t widest = F > C ? F : C;
+    int64_t largest = 1;
+    if (O > widest) widest = O;
+    for (size_t i = 0; i < lora->count; i++)
+        if (lora->maps[i].r > largest) largest = lora->maps[i].r;
+    back->dx_act = pass->shape.act == STLORA_F32 ? back->dx : stlora_arena_take(arena, rows * C, act);
+    back->dh = stlora_arena_take(arena, rows * C, sizeof(float));
+    back->dout = stlora_arena_take(arena, T * O, act);
+    back->delta = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
+    back->p = stlora_arena_take(arena, rows * z(largest), sizeof(float));
+    if (lora->config.lora_dropout > 0) {
+        pass->stage.dropped = stlora_arena_take(arena, rows * widest, act);
+        back->expand = stlora_arena_take(arena, rows * widest, act);
+    }
+}
+
+/* Scratch that one block leaves to the next, with the parts that some block does not keep. */
+static void take_scratch(stlora_pass *pass, stlora_block_acts *shared)
+{
+    const stlora_hf_config *c = &pass->stage.model->config;
+    const int64_t *again = pass->shape.again;
+    stlora_arena *arena = &pass->arena;
+    size_t T = z(pass->shape.max_tokens), rows = slice_rows(pass), act = stlora_dtype_size(pass->shape.act);
+    bool below = lowest_layer(pass->stage.model, pass->stage.lora, pass->shape.train) > 0;
+    pass->stage.slice = (int64_t)rows;
+    pass->stage.h = stlora_arena_take(arena, rows * z(c->hidden_size), act);
+    if (below) take_small(pass, shared, -1);
+    if (below && again[STLORA_PART_MID] == 0) take_lowrank(pass, shared, -1, STLORA_SITE_O); /* x_mid: the stream */
+    if (below || again[STLORA_PART_ATTENTION] > 0) take_part(pass, shared, -1, STLORA_PART_ATTENTION, T);
+    if (pass->shape.train) take_back(pass, rows);
+
+    /* The gradient of qkv exists when the inner map's slices are done with. */
+    size_t mark = arena->used;
+    pass->stage.a = stlora_arena_take(arena, rows * z(c->intermediate_size), act);
+    pass->back.da = pass->stage.a; /* the activation's output is done with when its gradient is written */
+    if (again[STLORA_PART_MID] > 0) take_part(pass, shared, -1, STLORA_PART_MID, rows);
+    if (below || again[STLORA_PART_UP] > 0) take_part(pass, shared, -1, STLORA_PART_UP, rows);
+    if (!pass->shape.train) return;
+    size_t end = stlora_arena_rewind(arena, mark);
+    pass->back.dqkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
+    stlora_arena_cover(arena, end);
+}
+
+/* The stream from block to block, and what each keeps of its parts. */
+static void take_activations(stlora_pass *pass, const stlora_block_acts *shared)
+{
+    const stlora_hf_config *c = &pass->stage.model->config;
+    int64_t lowest = lowest_layer(pass->stage.model, pass->stage.lora, pass->shape.train), bare = bare_blocks(pass);
+    int64_t stride = pass->shape.input_stride > 1 ? pass->shape.input_stride : 1;
+    size_t T = z(pass->shape.max_tokens), residual = T * z(c->hidden_size);
+    stlora_arena *arena = &pass->arena;
     float *stream =
         stlora_arena_take(arena, residual, sizeof(float)); /* x below the backward, then x of the lowest block */
+    float *between = NULL;                                 /* (stride - 1, T, C): inputs that are not kept */
+    if (stride > 1 && bare > 1) between = stlora_arena_take(arena, z(stride - 1) * residual, sizeof(float));
     for (int64_t l = 0; l < c->layers; l++) {
-        stlora_block_acts acts = shared;
+        int64_t i = l - lowest, next = (i + 1) % stride;
+        stlora_block_acts acts = *shared;
         acts.x_in = stream;
-        if (l < lowest) {
+        if (i < 0) {
             acts.x_mid = acts.x_out = stream;
+            acts.mid_kept = true;
         } else {
-            if (l >= lowest + pass->shape.layers_recomputed) {
-                take_block(pass, &acts, true);
-                take_lowrank(pass, &acts, l);
-            }
-            stream = acts.x_out = stlora_arena_take(arena, residual, sizeof(float));
+            take_small(pass, &acts, l);
+            acts.attention_kept = i >= pass->shape.again[STLORA_PART_ATTENTION];
+            acts.mid_kept = i >= pass->shape.again[STLORA_PART_MID];
+            acts.up_kept = i >= pass->shape.again[STLORA_PART_UP];
+            if (acts.attention_kept) take_part(pass, &acts, l, STLORA_PART_ATTENTION, T);
+            if (acts.mid_kept) take_part(pass, &acts, l, STLORA_PART_MID, T);
+            if (acts.up_kept) take_part(pass, &acts, l, STLORA_PART_UP, T);
+            if (i + 1 < bare && next)
+                stream = between ? between + z(next - 1) * residual : NULL;
+            else
+                stream = stlora_arena_take(arena, residual, sizeof(float));
+            acts.x_out = stream;
         }
         if (pass->acts) pass->acts[l] = acts;
     }
     if (pass->acts) pass->head.x = stream;
 }
 
-static void take_workspace(stlora_pass *pass)
-{
-    const stlora_transformer *model = pass->stage.model;
-    const stlora_hf_config *c = &model->config;
-    const stlora_lora *lora = pass->stage.lora;
-    stlora_arena *arena = &pass->arena;
-    stlora_stage *stage = &pass->stage;
-    stlora_back *back = &pass->back;
-    size_t T = z(pass->shape.max_tokens), act = stlora_dtype_size(pass->shape.act);
-    size_t C = z(c->hidden_size), F = z(c->intermediate_size), O = z(c->heads * c->head_dim);
-    size_t widest = F > C ? F : C;
-    if (O > widest) widest = O;
-
-    stage->h = stlora_arena_take(arena, T * C, act);
-    stage->a = stlora_arena_take(arena, T * F, act);
-    pass->segments = stlora_arena_take(arena, z(pass->shape.max_segments), sizeof *pass->segments);
-    if (!model->family->learned_positions) {
-        size_t table = z(pass->shape.max_positions * (c->head_dim / 2));
-        pass->cosines = stlora_arena_take(arena, table, sizeof(float));
-        pass->sines = stlora_arena_take(arena, table, sizeof(float));
-    }
-    if (!pass->shape.train) return;
-
-    int64_t largest = 1;
-    for (size_t i = 0; i < lora->count; i++)
-        if (lora->maps[i].r > largest) largest = lora->maps[i].r;
-    back->dx = stlora_arena_take(arena, T * C, sizeof(float));
-    back->dx_act = pass->shape.act == STLORA_F32 ? back->dx : stlora_arena_take(arena, T * C, act);
-    back->dh = stlora_arena_take(arena, T * C, sizeof(float));
-    back->da = stlora_arena_take(arena, T * F, act);
-    back->dup = stlora_arena_take(arena, T * z(stlora_up_width(model)), act);
-    back->dout = stlora_arena_take(arena, T * O, act);
-    back->dqkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
-    back->delta = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
-    back->p = stlora_arena_take(arena, T * z(largest), sizeof(float));
-    if (lora->config.lora_dropout > 0) {
-        pass->token_keys = stlora_arena_take(arena, T, sizeof *pass->token_keys);
-        stage->dropped = stlora_arena_take(arena, T * widest, act);
-        back->expand = stlora_arena_take(arena, T * widest, act);
-    }
-}
-
 /* The whole layout, measuring or taking; bytes by category. */
 static void lay_out(stlora_pass *pass, stlora_pass_bytes *bytes)
 {
-    size_t start = pass->arena.used;
-    take_activations(pass);
-    size_t after_activations = pass->arena.used;
-    take_workspace(pass);
-    size_t after_workspace = pass->arena.used;
-    stlora_head_lay_out(&pass->head, &pass->stage, &pass->arena, pass->shape.logits_rows, pass->shape.train);
-    *bytes = (stlora_pass_bytes){after_activations - start, after_workspace - after_activations,
-                                 pass->arena.used - after_workspace};
+    stlora_arena *arena = &pass->arena;
+    stlora_block_acts shared = {0};
+    take_lasting(pass);
+    /* The head works between the last block's forward and its backward, when no scratch of a block holds anything. */
+    size_t mark = arena->used;
+    stlora_head_lay_out(&pass->head, &pass->stage, arena, pass->shape.logits_rows, pass->shape.train);
+    size_t end = stlora_arena_rewind(arena, mark), logits = end - mark;
+    take_scratch(pass, &shared);
+    stlora_arena_cover(arena, end);
+    size_t working = arena->used;
+    take_activations(pass, &shared);
+    *bytes = (stlora_pass_bytes){arena->used - working, working - logits, logits};
 }
 
 void stlora_pass_measure(const stlora_transformer *model, const stlora_lora *lora, const stlora_pass_shape *shape,
@@ -249,10 +324,13 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
     forward(pass);
     memset(pass->back.dx, 0, z(batch->tokens * model->config.hidden_size) * sizeof(float));
     stlora_head_loss(&pass->head, stage, batch->targets, batch->at, batch->supervised, scale, loss, NULL, &pass->back);
+    int64_t bare = bare_blocks(pass), stride = pass->shape.input_stride > 1 ? pass->shape.input_stride : 1;
     for (int64_t l = model->config.layers - 1; l >= lowest; l--) {
-        /* A recomputed block's slot was overwritten by the blocks above it: fill it again. Its x_out is the next one's x_in. */
-        if (l < lowest + pass->shape.layers_recomputed)
-            stlora_block_forward(stage, l, &pass->acts[l], (stlora_kv_cache){0});
+        /* The inputs of a stretch without kept ones were overwritten by the stretches above it: walk up to its last block again. */
+        int64_t i = l - lowest;
+        if (i < bare && (i + 1 == bare || (i + 1) % stride == 0))
+            for (int64_t again = l - i % stride; again < l; again++)
+                stlora_block_forward(stage, again, &pass->acts[again], (stlora_kv_cache){0});
         stlora_block_backward(stage, &pass->back, l, &pass->acts[l]);
     }
 }

@@ -26,7 +26,8 @@ typedef struct pair_slot {
 
 struct stlora_optimizer {
     stlora_optimizer_config config;
-    stlora_backend *backend;
+    const stlora_backend *backend;
+    stlora_backend *own_backend; /* NULL where the backend is borrowed */
     stlora_arena moments;
     pair_slot *pairs;
     size_t count;
@@ -153,7 +154,10 @@ static stlora_status take_pair(pair_slot *slot, const stlora_pair *pair, stlora_
 static stlora_status fill(stlora_optimizer *o, const stlora_pair *pairs, size_t count,
                           stlora_error *err)
 {
-    STLORA_TRY(stlora_backend_create(&o->backend, "cpu", o->config.threads, err));
+    if (!o->backend) {
+        STLORA_TRY(stlora_backend_create(&o->own_backend, "cpu", o->config.threads, err));
+        o->backend = o->own_backend;
+    }
     STLORA_TRY(stlora_alloc(&o->pairs, count, sizeof *o->pairs, "the optimizer's pairs", err));
     o->count = count;
     for (size_t i = 0; i < count; i++)
@@ -167,11 +171,19 @@ static stlora_status fill(stlora_optimizer *o, const stlora_pair *pairs, size_t 
 stlora_status stlora_optimizer_create(stlora_optimizer **out, const stlora_optimizer_config *config,
                                       const stlora_pair *pairs, size_t count, stlora_error *err)
 {
+    return stlora_optimizer_create_on(out, NULL, config, pairs, count, err);
+}
+
+stlora_status stlora_optimizer_create_on(stlora_optimizer **out, const stlora_backend *backend,
+                                         const stlora_optimizer_config *config, const stlora_pair *pairs, size_t count,
+                                         stlora_error *err)
+{
     STLORA_TRY(check_config(config, err));
     STLORA_TRY(check_pairs(pairs, count, err));
     stlora_optimizer *o;
     STLORA_TRY(stlora_alloc(&o, 1, sizeof *o, "the optimizer", err));
     o->config = *config;
+    o->backend = backend;
     const stlora_status status = fill(o, pairs, count, err);
     if (status != STLORA_OK) {
         stlora_optimizer_free(o);
@@ -188,7 +200,7 @@ void stlora_optimizer_free(stlora_optimizer *o)
         stlora_free(o->pairs[i].name);
     stlora_free(o->pairs);
     stlora_arena_free(&o->moments);
-    stlora_backend_free(o->backend);
+    stlora_backend_free(o->own_backend);
     stlora_free(o);
 }
 

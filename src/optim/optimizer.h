@@ -6,8 +6,15 @@
 #ifndef STLORA_OPTIM_OPTIMIZER_H
 #define STLORA_OPTIM_OPTIMIZER_H
 
+#include "backend/backend.h"
 #include "base/error.h"
 #include "stlora/optim.h"
+
+/* stlora_optimizer_create_on: stlora_optimizer_create on a backend that is borrowed, so that a session's scratch is taken once; NULL: one
+ * of its own with config->threads. */
+STLORA_NODISCARD stlora_status stlora_optimizer_create_on(stlora_optimizer **out, const stlora_backend *backend,
+                                                          const stlora_optimizer_config *config,
+                                                          const stlora_pair *pairs, size_t count, stlora_error *err);
 
 /* stlora_optimizer_settings: the settings that the optimizer was created with; borrowed until its free. */
 const stlora_optimizer_config *stlora_optimizer_settings(const stlora_optimizer *optimizer);

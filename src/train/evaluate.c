@@ -54,8 +54,9 @@ stlora_status stlora_evaluate(const stlora_session *session, const stlora_exampl
     stlora_pack pack = {0};
     int64_t bound;
     STLORA_TRY(stlora_batch_tokens_bound(examples, ROWS_PER_PACK, &bound, err));
-    STLORA_TRY(stlora_plan_shape(session->model, session->lora, session->act, false, counts->longest, bound,
-                                 ROWS_PER_PACK, 0, budget, &shape, err));
+    stlora_plan_task task = {
+        .act = session->act, .longest = counts->longest, .batch_tokens = bound, .batch_size = ROWS_PER_PACK};
+    STLORA_TRY(stlora_plan_shape(session->model, session->lora, &task, budget, &shape, err));
     stlora_status status = stlora_pass_create(&pass, session->model, session->lora, session->backend, &shape, err);
     if (status == STLORA_OK) status = stlora_pack_create(&pack, shape.max_tokens, shape.max_segments, err);
     if (status == STLORA_OK) status = stlora_evaluate_with(pass, &pack, examples, stop, out, err);

@@ -14,13 +14,28 @@ STLORA_NODISCARD stlora_status stlora_memory_parse(const char *text, int64_t *by
 /* stlora_memory_free: bytes that this process may take now: what the system says is available, less what a control group withholds. */
 int64_t stlora_memory_free(void);
 
-/* stlora_plan_shape: the largest micro-batch, then the fewest recomputed blocks, then the fewest logits rows whose bytes, with `fixed`
- * bytes for the rest, stay within `budget`. longest: tokens of the longest example; batch_size: examples per step; fewer tokens than
- * longest is never planned. STLORA_E_NOMEM: not even the leanest shape fits; says what it would take. */
+/* stlora_memory_held: bytes of this process that belong to no file, after giving freed heap back; *peak the most that they were
+ * until now. 0 where the system does not say. */
+int64_t stlora_memory_held(int64_t *peak);
+
+/* What a run asks of its shape. longest: tokens of the longest example; batch_size: examples per step; fewer tokens than longest are
+ * never planned. */
+typedef struct stlora_plan_task {
+    stlora_dtype act;
+    bool train;
+    int64_t longest, batch_tokens, batch_size;
+    size_t fixed; /* bytes that the run takes beside the pass */
+} stlora_plan_task;
+
+/* stlora_plan_shape: the cheapest shape by stlora_plan_cost whose bytes, with the fixed ones, stay within `budget`: how many tokens a
+ * micro-batch holds, how many a slice, how many rows of logits exist, what each block keeps. STLORA_E_NOMEM: not even the
+ * leanest shape fits; says what it would take. */
 STLORA_NODISCARD stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora,
-                                                 stlora_dtype act, bool train, int64_t longest, int64_t batch_tokens,
-                                                 int64_t batch_size, size_t fixed, int64_t budget,
-                                                 stlora_pass_shape *out, stlora_error *err);
+                                                 const stlora_plan_task *task, int64_t budget, stlora_pass_shape *out,
+                                                 stlora_error *err);
+
+/* stlora_plan_cost: what a shape costs for a token of a full micro-batch, in floating-point operations of large products. */
+double stlora_plan_cost(const stlora_transformer *model, const stlora_lora *lora, const stlora_pass_shape *shape);
 
 /* stlora_plan_rate: floating-point operations per second of this machine on the model's largest map, from a few milliseconds. */
 STLORA_NODISCARD stlora_status stlora_plan_rate(const stlora_session *session, double *rate, stlora_error *err);

@@ -60,8 +60,8 @@ static stlora_status make_room(stlora_scorer *scorer, int64_t count, const char 
     if (s->model->family->learned_positions && capacity > limit) capacity = limit;
     release(scorer);
     stlora_pass_shape shape;
-    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, false, capacity, capacity, 1, 0, stlora_memory_free(),
-                                 &shape, err));
+    stlora_plan_task task = {.act = s->act, .longest = capacity, .batch_tokens = capacity, .batch_size = 1};
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, &task, stlora_memory_free(), &shape, err));
     lay_out(scorer, (size_t)capacity);
     STLORA_TRY(stlora_arena_bind(&scorer->arena, "scores", err));
     lay_out(scorer, (size_t)capacity);

@@ -46,11 +46,18 @@ stlora_status stlora_session_open(stlora_session *out, const char *model_dir, co
     return STLORA_OK;
 }
 
+void stlora_session_end_text(stlora_session *session)
+{
+    stlora_encoder_free(session->encoder);
+    stlora_tokenizer_free(session->tokenizer);
+    session->encoder = NULL;
+    session->tokenizer = NULL;
+}
+
 void stlora_session_close(stlora_session *session)
 {
     stlora_lora_free(session->lora);
-    stlora_encoder_free(session->encoder);
-    stlora_tokenizer_free(session->tokenizer);
+    stlora_session_end_text(session);
     stlora_transformer_close(session->model);
     stlora_backend_free(session->backend);
     *session = (stlora_session){.eos = -1};

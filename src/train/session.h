@@ -27,6 +27,9 @@ STLORA_NODISCARD stlora_status stlora_session_open(stlora_session *out, const ch
                                                    const char *precision, int threads, bool trained, stlora_error *err);
 void stlora_session_close(stlora_session *session);
 
+/* stlora_session_end_text: frees tokenizer and encoder early, for a session that has read all its text. */
+void stlora_session_end_text(stlora_session *session);
+
 /* stlora_session_is_end: true when id is one of the model's end tokens. */
 bool stlora_session_is_end(const stlora_session *session, int32_t id);
 

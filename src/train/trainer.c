@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "data/pack.h"
 #include "data/sampler.h"
+#include "optim/optimizer.h"
 #include "stlora/version.h"
 #include "train/checkpoint.h"
 #include "train/configs.h"
@@ -166,33 +167,68 @@ static stlora_status make_sampler(stlora_trainer *t, stlora_error *err)
     return STLORA_OK;
 }
 
+/* What the process holds beside what the plan names: libraries, threads, the model's names; and what it will take for checkpoints (names,
+ * headers, JSON of every pair). The tokenizer's work is done, so its memory is given back first. */
+static int64_t program_bytes(stlora_trainer *t, int64_t named, int64_t *peak)
+{
+    enum { MARGIN = 256 << 10, MARGIN_PER_PAIR = 4 << 10 };
+    stlora_session_end_text(&t->session);
+    int64_t held = stlora_memory_held(peak);
+    return (held > named ? held - named : 0) + MARGIN + MARGIN_PER_PAIR * (int64_t)t->session.lora->count;
+}
+
+static stlora_status plan_memory(stlora_trainer *t, int64_t longest, stlora_error *err)
+{
+    const stlora_train_config *c = &t->config;
+    const stlora_session *s = &t->session;
+    stlora_plan *p = &t->plan;
+    int64_t bound, peak, scratch = (int64_t)stlora_backend_scratch_bytes(s->backend);
+    stlora_pass_bytes bytes;
+    p->bytes_mapped = (int64_t)stlora_safetensors_bytes(s->model->files);
+    p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
+    p->bytes_gradients = p->bytes_adapter;
+    p->bytes_optimizer = 2 * p->bytes_adapter;
+    p->bytes_data =
+        (int64_t)stlora_examples_bytes(t->examples) + (t->held_out ? (int64_t)stlora_examples_bytes(t->held_out) : 0);
+    p->bytes_program = program_bytes(t, p->bytes_adapter + p->bytes_gradients + p->bytes_data + scratch, &peak);
+    STLORA_TRY(stlora_batch_tokens_bound(t->examples, c->batch_size, &bound, err));
+    stlora_plan_task task = {.act = s->act,
+                             .train = true,
+                             .longest = longest,
+                             .batch_tokens = bound < longest ? longest : bound,
+                             .batch_size = c->batch_size,
+                             .fixed = (size_t)(p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer +
+                                               p->bytes_data + p->bytes_program + scratch)};
+    STLORA_TRY(stlora_plan_shape(s->model, s->lora, &task, t->budget, &t->shape, err));
+    stlora_pass_measure(s->model, s->lora, &t->shape, &bytes);
+    p->bytes_activations = (int64_t)bytes.activations;
+    p->bytes_workspace = (int64_t)bytes.workspace + scratch;
+    p->bytes_logits = (int64_t)bytes.logits;
+    p->bytes_total = (int64_t)(task.fixed + bytes.activations + bytes.workspace + bytes.logits);
+    if (peak > p->bytes_total) { /* reading took more than training will */
+        p->bytes_program += peak - p->bytes_total;
+        p->bytes_total = peak;
+    }
+    return STLORA_OK;
+}
+
 static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_error *err)
 {
     const stlora_train_config *c = &t->config;
     const stlora_session *s = &t->session;
     const stlora_example_counts *counts = stlora_examples_counts(t->examples);
     stlora_plan *p = &t->plan;
-    int64_t bound, *lengths, longest = counts->longest;
+    int64_t *lengths, longest = counts->longest;
     size_t rows = stlora_examples_count(t->examples);
+    double rate;
 
+    /* Measured before memory is counted, since it starts the threads. */
+    STLORA_TRY(stlora_plan_rate(s, &rate, err));
     /* Evaluations go through the same buffers, so the longest held-out row must fit too. */
     if (t->held_out && stlora_examples_counts(t->held_out)->longest > longest)
         longest = stlora_examples_counts(t->held_out)->longest;
+    STLORA_TRY(plan_memory(t, longest, err));
 
-    p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
-    p->bytes_gradients = p->bytes_adapter;
-    p->bytes_optimizer = 2 * p->bytes_adapter;
-    p->bytes_data =
-        (int64_t)stlora_examples_bytes(t->examples) + (t->held_out ? (int64_t)stlora_examples_bytes(t->held_out) : 0);
-    size_t scratch = stlora_backend_scratch_bytes(s->backend);
-    size_t fixed = (size_t)(p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_data) + scratch;
-    STLORA_TRY(stlora_batch_tokens_bound(t->examples, c->batch_size, &bound, err));
-    if (bound < longest) bound = longest;
-    STLORA_TRY(stlora_plan_shape(s->model, s->lora, s->act, true, longest, bound, c->batch_size, fixed, t->budget,
-                                 &t->shape, err));
-
-    stlora_pass_bytes bytes;
-    stlora_pass_measure(s->model, s->lora, &t->shape, &bytes);
     p->rows = counts->rows;
     p->rows_dropped = counts->dropped;
     p->rows_cut = counts->cut;
@@ -210,15 +246,15 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     p->backend = s->backend->name;
     p->threads = s->backend->threads;
     p->layers = s->model->config.layers;
-    p->layers_recomputed = t->shape.layers_recomputed;
+    const int64_t *again = t->shape.again;
+    p->recomputed_attention = again[STLORA_PART_ATTENTION];
+    p->recomputed_residual = again[STLORA_PART_MID];
+    p->recomputed_inner = again[STLORA_PART_UP];
+    for (int part = 0; part < STLORA_PART_COUNT; part++)
+        if (again[part] > p->layers_recomputed) p->layers_recomputed = again[part];
+    p->input_stride = t->shape.input_stride > 1 ? t->shape.input_stride : 1;
     int64_t lowest = stlora_transformer_linear(s->model, s->lora->lowest)->layer;
     p->lowest_adapted_layer = lowest < 0 ? p->layers : lowest;
-    p->bytes_mapped = (int64_t)stlora_safetensors_bytes(s->model->files);
-    p->bytes_activations = (int64_t)bytes.activations;
-    p->bytes_workspace = (int64_t)(bytes.workspace + scratch);
-    p->bytes_logits = (int64_t)bytes.logits;
-    p->bytes_total = p->bytes_adapter + p->bytes_gradients + p->bytes_optimizer + p->bytes_activations +
-                     p->bytes_workspace + p->bytes_logits + p->bytes_data;
 
     STLORA_TRY(stlora_alloc(&lengths, rows, sizeof *lengths, "row lengths", err));
     for (size_t i = 0; i < rows; i++)
@@ -228,9 +264,11 @@ static stlora_status make_plan(stlora_trainer *t, stlora_row_kind kind, stlora_e
     double rows_per_step =
         (double)c->batch_size < (double)rows || c->max_steps > 0 ? (double)c->batch_size : (double)rows;
     p->flops_per_step = all / (double)rows * rows_per_step;
-    double rate;
-    STLORA_TRY(stlora_plan_rate(s, &rate, err));
-    p->seconds_estimate = p->flops_per_step * (double)p->steps / rate;
+    stlora_pass_shape kept = t->shape; /* the estimate knows what is computed twice */
+    memset(kept.again, 0, sizeof kept.again);
+    kept.input_stride = 1;
+    double twice = stlora_plan_cost(s->model, s->lora, &t->shape) / stlora_plan_cost(s->model, s->lora, &kept);
+    p->seconds_estimate = p->flops_per_step * twice * (double)p->steps / rate;
     return STLORA_OK;
 }
 
@@ -248,8 +286,8 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
         (void)json_object_set_new(t->params, "lora_dropout", json_real(peft->lora_dropout));
         (void)json_object_set_new(t->params, "use_rslora", json_boolean(peft->use_rslora));
     }
-    return stlora_list_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items, t->config.data.count,
-                              err);
+    return stlora_list_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items,
+                              t->config.data.count, err);
 }
 
 static stlora_status create(stlora_trainer *t, const stlora_params *params, stlora_error *err)
@@ -345,7 +383,8 @@ static stlora_status take_optimizer(stlora_trainer *t, stlora_error *err)
         pairs[i] = (stlora_pair){map->linear->name, map->linear->n, map->linear->m, map->r, map->a, map->b};
         t->grads[i] = (stlora_pair_grad){map->ga, map->gb};
     }
-    stlora_status status = stlora_optimizer_create(&t->optimizer, &config, pairs, lora->count, err);
+    stlora_status status =
+        stlora_optimizer_create_on(&t->optimizer, t->session.backend, &config, pairs, lora->count, err);
     stlora_free(pairs);
     return status;
 }

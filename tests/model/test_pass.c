@@ -53,7 +53,9 @@ typedef struct setting {
     stlora_lora *lora;
     const stlora_backend *backend;
     stlora_dtype act;
-    int64_t recomputed, logits_rows; /* logits_rows 0 = all */
+    int64_t recomputed, logits_rows; /* recomputed: blocks that keep only their input; logits_rows 0 = all */
+    int64_t slice, stride;
+    int64_t more[STLORA_PART_COUNT]; /* blocks that compute this part again beside the recomputed */
 } setting;
 
 static stlora_pass *make(const setting *s, bool train)
@@ -64,9 +66,12 @@ static stlora_pass *make(const setting *s, bool train)
                                .max_segments = ROWS,
                                .max_positions = LONGEST,
                                .logits_rows = s->logits_rows ? s->logits_rows : TOKENS,
-                               .layers_recomputed = s->recomputed,
+                               .slice = s->slice,
+                               .input_stride = s->stride,
                                .train = train,
                                .act = s->act};
+    for (int part = 0; part < STLORA_PART_COUNT; part++)
+        shape.again[part] = s->recomputed + s->more[part];
     assert_ok(stlora_pass_create(&pass, s->model, s->lora, s->backend, &shape, &err));
     return pass;
 }
@@ -156,7 +161,7 @@ static void check_differences(const stlora_transformer *model, const char *kind,
     float *kept;
     stlora_error err = {0};
     stlora_backend *backend = backend_of(kind, 1);
-    setting s = {model, tiny_lora(model, targets, 2, dropout, true), backend, STLORA_F32, 1, 4};
+    setting s = {model, tiny_lora(model, targets, 2, dropout, true), backend, STLORA_F32, 1, 4, 6, 0, {0}};
     double worst = 0;
     pack(&p, whole, ROWS, -1);
     gradients(&s, &p, 1);
@@ -226,8 +231,8 @@ static void check_part(const stlora_transformer *model, const stlora_backend *ba
 {
     packed p = {0};
     pack(&p, whole, ROWS, -1);
-    setting some = {model, tiny_lora(model, targets, 2, 0, true), backend, STLORA_F32, recomputed, 4};
-    setting all = {model, tiny_lora(model, ".*", 2, 0, true), backend, STLORA_F32, recomputed, 4};
+    setting some = {model, tiny_lora(model, targets, 2, 0, true), backend, STLORA_F32, recomputed, 4, 0, 0, {0}};
+    setting all = {model, tiny_lora(model, ".*", 2, 0, true), backend, STLORA_F32, recomputed, 4, 0, 0, {0}};
     for (size_t i = 0; i < all.lora->count; i++) {
         const stlora_lora_map *map = &all.lora->maps[i];
         if (!some.lora->of[map->linear->id]) memset(map->b, 0, (size_t)(map->r * map->linear->m) * sizeof(float));
@@ -315,13 +320,28 @@ static void check_cuts(const setting *s, const wanted *w)
     }
 }
 
+/* Every choice of what is kept, with inputs kept or not, in slices that divide the tokens and in others. */
+static void check_kept(setting s, const wanted *w, const packed *p)
+{
+    static const int64_t slices[4] = {0, 4, 1, 5};
+    enum { LEVELS = TINY_LAYERS + 1 };
+    for (int choice = 0; choice < LEVELS * LEVELS * LEVELS; choice++) {
+        s.more[STLORA_PART_ATTENTION] = choice % LEVELS;
+        s.more[STLORA_PART_MID] = choice / LEVELS % LEVELS;
+        s.more[STLORA_PART_UP] = choice / (LEVELS * LEVELS);
+        s.slice = slices[choice % 4];
+        s.stride = choice % 2 ? TINY_LAYERS : 0;
+        same(&s, w, gradients(&s, p, 0.1), "kept", choice);
+    }
+}
+
 static void check_bits(const stlora_transformer *model, const char *kind, stlora_dtype act, double dropout)
 {
     packed p = {0};
     stlora_error err = {0};
     wanted w;
     stlora_backend *one = backend_of(kind, 1);
-    setting s = {model, tiny_lora(model, ".*", 3, dropout, true), one, act, 0, 0};
+    setting s = {model, tiny_lora(model, ".*", 3, dropout, true), one, act, 0, 0, 0, 0, {0}};
     pack(&p, whole, ROWS, -1);
     w.loss = gradients(&s, &p, 0.1);
     assert_true(w.loss > 1 && w.loss < 1000);
@@ -329,8 +349,13 @@ static void check_bits(const stlora_transformer *model, const char *kind, stlora
     memcpy(w.grads, s.lora->grads, s.lora->elements * sizeof(float));
     for (s.recomputed = 1; s.recomputed <= TINY_LAYERS; s.recomputed++)
         same(&s, &w, gradients(&s, &p, 0.1), "recomputed", (int)s.recomputed);
+    s.recomputed = TINY_LAYERS;
+    s.stride = TINY_LAYERS;
+    for (s.slice = 1; s.slice < 5; s.slice++)
+        same(&s, &w, gradients(&s, &p, 0.1), "strides and slices of", (int)s.slice);
     check_cuts(&s, &w);
-    s.recomputed = 0;
+    s.recomputed = s.stride = s.slice = 0;
+    check_kept(s, &w, &p);
     check_cuts(&s, &w);
     for (s.logits_rows = 1; s.logits_rows < 5; s.logits_rows++)
         same(&s, &w, gradients(&s, &p, 0.1), "logits", (int)s.logits_rows);
@@ -375,7 +400,7 @@ static void test_rows_do_not_see_each_other(void **state)
             tiny_lora(model, "all-linear", 2, 0.3, true); /* dropout does not act on a loss without gradient */
         for (int k = 0; k < 4; k++) {
             stlora_backend *backend = backend_of(kinds[k % 2], 2);
-            setting s = {model, lora, backend, k < 2 ? STLORA_F32 : STLORA_BF16, 0, 4};
+            setting s = {model, lora, backend, k < 2 ? STLORA_F32 : STLORA_BF16, 0, 4, 2 * k, 0, {0}};
             stlora_pass *pass = make(&s, false);
             packed together = {0};
             float all[TOKENS], alone[TOKENS];
@@ -427,7 +452,7 @@ static void test_bf16_is_near(void **state)
         for (int k = 0; k < 2; k++) {
             stlora_backend *backend = backend_of(kinds[k], 1);
             packed p = {0};
-            setting exact = {model, tiny_lora(model, "all-linear", 2, 0, true), backend, STLORA_F32, 0, 0},
+            setting exact = {model, tiny_lora(model, "all-linear", 2, 0, true), backend, STLORA_F32, 0, 0, 0, 0, {0}},
                     coarse = exact;
             coarse.lora = tiny_lora(model, "all-linear", 2, 0, true);
             coarse.act = STLORA_BF16;
@@ -462,7 +487,7 @@ static void test_dropout_masks(void **state)
     static const int counts[4] = {1, 3, 3, 3};
     stlora_transformer *model = tiny_open("model", &(tiny_options){.family = "llama", .untied = true});
     stlora_backend *backend = backend_of("cpu", 2);
-    setting s = {model, tiny_lora(model, ".*", 2, 0.3, true), backend, STLORA_F32, 0, 4};
+    setting s = {model, tiny_lora(model, ".*", 2, 0.3, true), backend, STLORA_F32, 0, 4, 0, 0, {0}};
     float grads[4096];
     double loss = 0;
     assert_true(s.lora->elements <= 4096);

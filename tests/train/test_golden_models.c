@@ -110,7 +110,9 @@ static stlora_pass *make_pass(const golden *g, const stlora_lora *lora, bool tra
                                .max_segments = ROWS,
                                .max_positions = LENGTH,
                                .logits_rows = chunk,
-                               .layers_recomputed = recompute,
+                               .slice = 5,
+                               .again = {recompute, recompute, recompute},
+                               .input_stride = recompute,
                                .train = train,
                                .act = STLORA_F32};
     assert_ok(stlora_pass_create(&pass, g->model, lora, g->backend, &shape, &err));

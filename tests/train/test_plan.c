@@ -1,5 +1,5 @@
-/* test_plan.c: how a run is cut to fit its memory: never above the budget, never worse with more of it, and honest
- * about its least. */
+/* test_plan.c: how a run is cut to fit its memory: never above the budget, never dearer than another shape that fits, and honest about
+ * its least. */
 #include <malloc.h>
 #include <math.h>
 
@@ -71,56 +71,92 @@ static const case_of_plan cases[] = {
 
 enum { FIXED = 5000 };
 
-/* Ever less memory: what was planned fits, what was given up is never taken back, and the order of giving up is the
- * header's. */
+/* The cheapest of all shapes that fit, by trying every one; infinite where none does. */
+static double cheapest(const stlora_transformer *model, const stlora_lora *lora, const stlora_plan_task *task,
+                       int64_t reached, size_t available)
+{
+    double best = (double)INFINITY;
+    int64_t micro = task->batch_tokens < 2048 ? task->batch_tokens : 2048, levels = reached + 1;
+    for (int64_t tokens = micro; tokens >= task->longest;
+         tokens = tokens / 2 > task->longest || tokens == task->longest ? tokens / 2 : task->longest) {
+        for (int64_t slice = 512; slice >= 64; slice /= 2) {
+            for (int64_t rows = tokens < 512 ? tokens : 512; rows >= 1;
+                 rows = rows / 2 > 16 || rows <= 16 ? rows / 2 : 16) {
+                for (int64_t choice = 0; choice < levels * levels * levels + 1; choice++) {
+                    stlora_pass_shape shape = {
+                        .max_tokens = tokens,
+                        .max_segments = task->batch_size,
+                        .max_positions = task->longest,
+                        .slice = slice,
+                        .logits_rows = rows,
+                        .again = {choice % levels, choice / levels % levels, choice / (levels * levels)},
+                        .train = task->train,
+                        .act = task->act};
+                    if (choice == levels * levels * levels) {
+                        if (reached < 2) continue;
+                        shape.again[0] = shape.again[1] = shape.again[2] = shape.input_stride = reached;
+                    }
+                    if (bytes_of(model, lora, &shape) > available) continue;
+                    double cost = stlora_plan_cost(model, lora, &shape);
+                    if (cost < best) best = cost;
+                }
+                if (rows <= 16) break;
+            }
+        }
+    }
+    return best;
+}
+
+/* Ever less memory: what was planned fits, nothing that fits is cheaper, and less memory is never cheaper. */
 static void check_budgets(const stlora_transformer *model, const stlora_lora *lora, const case_of_plan *c)
 {
     stlora_error err = {0};
     stlora_pass_shape shape, before = {0};
-    int64_t budget = (int64_t)1 << 40;
-    bool first = true, lean = false;
-    while (true) {
+    stlora_plan_task task = {c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED};
+    int64_t budget = (int64_t)1 << 40, again = 0, plans = 0;
+    double cost = 0;
+    for (;; plans++) {
         memset(&shape, 0x55, sizeof shape);
-        stlora_status status = stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens,
-                                                 c->batch_size, FIXED, budget, &shape, &err);
+        stlora_status status = stlora_plan_shape(model, lora, &task, budget, &shape, &err);
+        double best = cheapest(model, lora, &task, c->reached, (size_t)(budget > FIXED ? budget - FIXED : 0));
         if (status != STLORA_OK) {
             tiny_refused(status, &err, STLORA_E_NOMEM, "--max-memory: this run needs at least 1 MiB");
             assert_int_equal(shape.max_tokens, 0x5555555555555555); /* untouched */
+            assert_true(isinf(best));
             break;
         }
         size_t bytes = bytes_of(model, lora, &shape);
         if (bytes + FIXED > (size_t)budget)
             fail_msg("%lld bytes were given, %zu planned", (long long)budget, bytes + FIXED);
+        double found = stlora_plan_cost(model, lora, &shape);
+        if (fabs(found - best) > 1e-9 * best)
+            fail_msg("%lld bytes: a plan that costs %g, and another one costs %g", (long long)budget, found, best);
+        assert_true(found >= cost);
         assert_true(shape.max_tokens >= c->longest && shape.max_tokens <= c->batch_tokens);
         assert_int_equal(shape.max_segments, c->batch_size);
         assert_int_equal(shape.max_positions, c->longest);
         assert_int_equal(shape.train, c->train);
         assert_int_equal(shape.act, c->act);
         assert_true(shape.logits_rows >= 1 && shape.logits_rows <= (shape.max_tokens > 512 ? 512 : c->batch_tokens));
-        assert_true(shape.layers_recomputed >= 0 && shape.layers_recomputed <= c->reached);
-        assert_true(shape.layers_recomputed == 0 || shape.max_tokens == c->longest); /* smaller micro-batches first */
-        if (first) {
-            assert_int_equal(shape.max_tokens, c->batch_tokens < 2048 ? c->batch_tokens : 2048);
-            assert_int_equal(shape.layers_recomputed, 0);
-        } else {
-            assert_true(shape.max_tokens <= before.max_tokens && shape.layers_recomputed >= before.layers_recomputed &&
-                        shape.logits_rows <= before.logits_rows);
-            if (shape.logits_rows < before.logits_rows)
-                assert_true(shape.max_tokens == c->longest && (!c->train || shape.layers_recomputed == c->reached));
+        for (int part = 0; part < STLORA_PART_COUNT; part++) {
+            assert_true(shape.again[part] >= 0 && shape.again[part] <= c->reached);
+            again += shape.again[part];
         }
-        lean = shape.max_tokens == c->longest && shape.logits_rows <= 16 &&
-               (!c->train || shape.layers_recomputed == c->reached);
-        first = false;
+        if (plans == 0) { /* memory enough: nothing twice, all at once */
+            assert_int_equal(shape.max_tokens, c->batch_tokens < 2048 ? c->batch_tokens : 2048);
+            assert_int_equal(again, 0);
+        }
+        cost = found;
         before = shape;
         budget = (int64_t)bytes + FIXED; /* exactly enough gives the same, ... */
-        assert_ok(stlora_plan_shape(model, lora, c->act, c->train, c->longest, c->batch_tokens, c->batch_size, FIXED,
-                                    budget, &shape, &err));
-        assert_true(shape.max_tokens == before.max_tokens && shape.layers_recomputed == before.layers_recomputed &&
-                    shape.logits_rows == before.logits_rows && shape.max_segments == before.max_segments &&
-                    shape.max_positions == before.max_positions);
+        assert_ok(stlora_plan_shape(model, lora, &task, budget, &shape, &err));
+        assert_true(shape.max_tokens == before.max_tokens && shape.slice == before.slice &&
+                    memcmp(shape.again, before.again, sizeof shape.again) == 0 &&
+                    shape.input_stride == before.input_stride && shape.logits_rows == before.logits_rows);
         budget--; /* ... and one byte less does not */
     }
-    assert_true(lean); /* it was the leanest of all that came last */
+    assert_true(plans > (c->reached ? 5 : 1));
+    assert_true((again > 0) == (c->train && c->reached > 0));
 }
 
 static void test_budgets(void **state)
@@ -148,18 +184,16 @@ static void test_what_it_would_take(void **state)
     stlora_transformer *model = tiny_open("llama", &(tiny_options){.family = "llama"});
     stlora_lora *lora = tiny_lora(model, "all-linear", 2, 0, true);
     enum { LONGEST = 9000 };
-    const size_t fixed = 3 << 20;
-    tiny_refused(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, 2 << 20, &shape, &err),
-                 &err, STLORA_E_NOMEM, "given 2 MiB");
+    const stlora_plan_task task = {STLORA_F32, true, LONGEST, LONGEST, 1, 3 << 20};
+    tiny_refused(stlora_plan_shape(model, lora, &task, 2 << 20, &shape, &err), &err, STLORA_E_NOMEM, "given 2 MiB");
     const char *number = strstr(err.text, "at least ");
     assert_non_null(number);
     int64_t mib = strtoll(number + strlen("at least "), NULL, 10);
-    assert_true(mib > 10);
-    assert_int_equal(
-        stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, (mib - 1) << 20, &shape, &err),
-        STLORA_E_NOMEM);
-    assert_ok(stlora_plan_shape(model, lora, STLORA_F32, true, LONGEST, LONGEST, 1, fixed, mib << 20, &shape, &err));
-    assert_int_equal(shape.layers_recomputed, 2);
+    assert_true(mib > 5);
+    assert_int_equal(stlora_plan_shape(model, lora, &task, (mib - 1) << 20, &shape, &err), STLORA_E_NOMEM);
+    assert_ok(stlora_plan_shape(model, lora, &task, mib << 20, &shape, &err));
+    assert_int_equal(shape.again[STLORA_PART_UP], 2);
+    assert_int_equal(shape.again[STLORA_PART_ATTENTION], 2);
     stlora_lora_free(lora);
     stlora_transformer_close(model);
 }
@@ -181,7 +215,9 @@ static void test_measured_is_taken(void **state)
                                    .max_segments = 9,
                                    .max_positions = 900,
                                    .logits_rows = 300,
-                                   .layers_recomputed = recomputed,
+                                   .slice = 100 * recomputed,
+                                   .again = {recomputed, 2 - recomputed, recomputed},
+                                   .input_stride = recomputed,
                                    .train = true};
         stlora_pass *pass;
         struct mallinfo2 before = mallinfo2();
@@ -204,6 +240,28 @@ static void test_measured_is_taken(void **state)
     stlora_backend_free(backend);
     stlora_lora_free(lora);
     stlora_transformer_close(model);
+#endif
+}
+
+/* What the process holds beside its files, and the most that it held. */
+static void test_memory_held(void **state)
+{
+    (void)state;
+#if STLORA_SANITIZED
+    skip(); /* its allocator holds more than it gives */
+#else
+    enum { MIB = 64 };
+    stlora_error err = {0};
+    void *block;
+    int64_t peak_before, peak_with, peak_after, before = stlora_memory_held(&peak_before);
+    assert_ok(stlora_alloc(&block, MIB, 1 << 20, "a block", &err));
+    int64_t with = stlora_memory_held(&peak_with);
+    stlora_free(block);
+    int64_t after = stlora_memory_held(&peak_after);
+    assert_true(before > 0 && peak_before >= before && peak_with >= with && peak_after >= after);
+    assert_true(llabs(with - before - ((int64_t)MIB << 20)) < 2 << 20);
+    assert_true(llabs(after - before) < 2 << 20);
+    assert_true(peak_after > (int64_t)(MIB - 4) << 20);
 #endif
 }
 
@@ -236,7 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_words), TINY_TEST(test_budgets),       TINY_TEST(test_what_it_would_take),
-        TINY_TEST(test_measured_is_taken),   TINY_TEST(test_longest_batch),
+        TINY_TEST(test_measured_is_taken),   TINY_TEST(test_longest_batch), cmocka_unit_test(test_memory_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
