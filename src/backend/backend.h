@@ -139,17 +139,19 @@ typedef struct stlora_rope_args {
 } stlora_rope_args;
 
 /* A row of a pack for attention: queries q0 ... q0+q_count-1 against keys k0 ... k0+k_count-1, causal: query i of the segment
- * sees keys 0 ... k_count - q_count + i. In training q and k are the same tokens; in decoding k is the cache. */
+ * sees keys 0 ... k_count - q_count + i, or the last `window` of these. In training q and k are the same tokens; in decoding k is the
+ * cache. */
 typedef struct stlora_segment {
     int64_t q0, q_count, k0, k_count;
 } stlora_segment;
 
 /* attention: per segment, head h with kv head h / (H/K):
- *   p = softmax(scale * q k^T, causal);  o = p v;   lse[t,h] = log sum exp of the scaled scores
+ *   p = softmax(scale * q k^T, causal, windowed);  o = p v;   lse[t,h] = log sum exp of the scaled scores
  *   q (Tq, H*D), k, v (Tk, K*D), o (Tq, H*D) act; lse (Tq, H) F32. No T x T matrix in memory. */
 typedef struct stlora_attention_args {
     int64_t heads, kv_heads, head_dim;
     double scale;
+    int64_t window; /* keys that a query sees at most, its own included; 0 = all */
     const stlora_segment *segments;
     int64_t segment_count;
     stlora_cmat q, k, v;
@@ -157,16 +159,18 @@ typedef struct stlora_attention_args {
     float *lse;
 } stlora_attention_args;
 
-/* attention_grad: dq, dk, dv (overwritten) from do (dout), with o, lse as attention left them. delta (Tq, H) F32 is scratch: sum_d do*o.
- * dk and dv of a kv head sum over its query heads in ascending order, over queries in ascending order. */
+/* attention_grad: dq, dk, dv (overwritten) from do (dout), with o, lse as attention left them. delta (Tq, H) F32 is scratch: sum_d do*o;
+ * work (H D (Tq + 2 Tk)) F32 is scratch too. dk and dv of a kv head sum over queries in ascending order for each query head, then over
+ * its query heads in ascending order. A NaN of a token may reach every gradient of its segment. */
 typedef struct stlora_attention_grad_args {
     int64_t heads, kv_heads, head_dim;
     double scale;
+    int64_t window;
     const stlora_segment *segments;
     int64_t segment_count;
     stlora_cmat q, k, v, o, dout;
     const float *lse;
-    float *delta;
+    float *delta, *work;
     stlora_mat dq, dk, dv;
 } stlora_attention_grad_args;
 

@@ -62,6 +62,7 @@ typedef struct stlora_back {
     void *dout;   /* (T, H D) act */
     void *dqkv;   /* (T, (H+2K) D) act */
     float *delta; /* (T, H) */
+    float *work;  /* (H D, 3 T): attention_grad's */
     float *p;     /* (slice, largest r): dY B */
     void *expand; /* (slice, widest input) act: s P A; only with dropout */
 } stlora_back;

@@ -168,6 +168,7 @@ static void attention_backward(const stlora_stage *stage, const stlora_back *bac
                      .dout = {back->dout, act, T, q_width, q_width},
                      .lse = acts->lse,
                      .delta = back->delta,
+                     .work = back->work,
                      .dq = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width),
                      .dk = stlora_mat_columns(back->dqkv, act, T, width, q_width, kv_width),
                      .dv = stlora_mat_columns(back->dqkv, act, T, width, q_width + kv_width, kv_width)});

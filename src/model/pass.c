@@ -174,6 +174,7 @@ static void take_scratch(stlora_pass *pass, stlora_block_acts *shared)
     if (!pass->shape.train) return;
     size_t end = stlora_arena_rewind(arena, mark);
     pass->back.dqkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
+    pass->back.work = stlora_arena_take(arena, T * 3 * z(c->heads * c->head_dim), sizeof(float));
     stlora_arena_cover(arena, end);
 }
 

@@ -10,6 +10,7 @@
 #include "backend/op_instance.h"
 
 static const double op_eps = 0x1p-24;
+static const double op_bf16_eps = 0x1p-8; /* the same of a number that is rounded to bf16 on its way */
 
 /* product, lowrank_*: the op itself on absolute values is sum |x w|. */
 static inline void op_bound_dots(const op_instance *x, double *bound)
@@ -105,6 +106,13 @@ static inline double op_score(const op_instance *x, int64_t t, int64_t u, int64_
     return s;
 }
 
+/* First key of a segment that its query row t sees. */
+static inline int64_t op_first_key(const op_case *c, const stlora_segment *seg, int64_t t)
+{
+    const int64_t keys = seg->k_count - seg->q_count + (t - seg->q0) + 1;
+    return seg->k0 + (c->window > 0 && keys > c->window ? keys - c->window : 0);
+}
+
 /* A score off by e makes its exponential off by the factor exp(e); the normalising sum is off by the largest of them. */
 static inline void op_bound_attention(const op_instance *x, int slot, double *bound)
 {
@@ -116,23 +124,25 @@ static inline void op_bound_attention(const op_instance *x, int slot, double *bo
             const int64_t t = seg->q0 + q / c->heads, h = q % c->heads, g = h / (c->heads / c->kv_heads);
             const int64_t keys = seg->k_count - seg->q_count + (t - seg->q0) + 1;
             double largest = -HUGE_VAL, sum = 0, off = 0, absolute;
-            for (int64_t u = seg->k0; u < seg->k0 + keys; u++) {
+            const int64_t first = op_first_key(c, seg, t);
+            const double rounding = c->rounded ? op_bf16_eps : 0;
+            for (int64_t u = first; u < seg->k0 + keys; u++) {
                 const double s = op_score(x, t, u, h, &absolute);
                 largest = fmax(largest, s);
                 off = fmax(off, op_eps * ((double)(dim + 4) * absolute + 4 * fabs(s)));
             }
             off += op_eps * (4 * fabs(largest) + (double)keys + 12);
-            for (int64_t u = seg->k0; u < seg->k0 + keys; u++)
+            for (int64_t u = first; u < seg->k0 + keys; u++)
                 sum += exp(op_score(x, t, u, h, &absolute) - largest);
             const double lse = largest + log(sum);
             if (slot == ALSE) bound[t * c->heads + h] = off + 2 * op_eps * fabs(lse);
             if (slot != AO) continue;
             double *row = bound + t * c->heads * dim + h * dim;
             memset(row, 0, (size_t)dim * sizeof *row);
-            for (int64_t u = seg->k0; u < seg->k0 + keys; u++) {
+            for (int64_t u = first; u < seg->k0 + keys; u++) {
                 const double p = exp(op_score(x, t, u, h, &absolute) - lse);
                 for (int64_t d = 0; d < dim; d++)
-                    row[d] += 2 * off * p * fabs(op_get(&x->buffer[AV], u, g * dim + d));
+                    row[d] += (2 * off + rounding) * p * fabs(op_get(&x->buffer[AV], u, g * dim + d));
             }
         }
     }
@@ -150,7 +160,8 @@ static inline void op_bound_attention_grad(const op_instance *x, int slot, doubl
         for (int64_t q = 0; q < seg->q_count * c->heads; q++) {
             const int64_t t = seg->q0 + q / c->heads, h = q % c->heads, g = h / (c->heads / c->kv_heads);
             const double lse = op_get(&b[ALSE], t, h);
-            for (int64_t u = seg->k0; u <= seg->k0 + seg->k_count - seg->q_count + (t - seg->q0); u++) {
+            const double rounding = c->rounded ? op_bf16_eps : 0;
+            for (int64_t u = op_first_key(c, seg, t); u <= seg->k0 + seg->k_count - seg->q_count + (t - seg->q0); u++) {
                 double absolute, dp = 0, dp_abs = 0;
                 const double s = op_score(x, t, u, h, &absolute);
                 const double p = exp(s - lse);
@@ -161,14 +172,14 @@ static inline void op_bound_attention_grad(const op_instance *x, int slot, doubl
                     dp += dout * (v - o);
                     dp_abs += fabs(dout) * (fabs(v) + fabs(o));
                 }
-                const double ds = p * ((off + terms * op_eps) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
+                const double ds = p * ((off + terms * op_eps + rounding) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
                 for (int64_t d = 0; d < dim; d++) {
                     const int64_t qd = h * dim + d, kd = g * dim + d;
                     if (slot == ADQ) bound[t * c->heads * dim + qd] += fabs(c->scale * op_get(&b[AK], u, kd)) * ds;
                     if (slot == ADK) bound[u * c->kv_heads * dim + kd] += fabs(c->scale * op_get(&b[AQ], t, qd)) * ds;
                     if (slot == ADV) {
                         bound[u * c->kv_heads * dim + kd] +=
-                            (off + terms * op_eps) * p * fabs(op_get(&b[ADOUT], t, qd));
+                            (off + terms * op_eps + rounding) * p * fabs(op_get(&b[ADOUT], t, qd));
                     }
                 }
             }

@@ -47,7 +47,8 @@ typedef struct op_case {
     double scale; /* product, lowrank_grad, cross_entropy; dropout's p; norm's eps */
     int64_t heads, kv_heads, head_dim;
     const stlora_segment *segments;
-    int64_t segment_count;
+    int64_t segment_count, window;
+    bool rounded; /* the level rounds attention's p and ds to bf16; set by the test, for the bounds */
     double shrink, decay, grad_scale; /* adamw */
 } op_case;
 
@@ -126,6 +127,7 @@ static const stlora_segment decode[] = {{0, 1, 0, 9}, {1, 1, 9, 33}, {2, 3, 42, 
 static const stlora_segment prefill[] = {{0, 16, 0, 47}, {16, 2, 47, 2}};
 static const stlora_segment two_rows[] = {{0, 65, 0, 65}, {65, 31, 65, 31}};
 static const stlora_segment long_row[] = {{0, 129, 0, 129}};
+static const stlora_segment longer_rows[] = {{0, 7, 0, 7}, {7, 201, 7, 201}};
 
 /* Flags of a row. */
 enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8, OTHER = 16 };
@@ -143,6 +145,7 @@ enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8, OTHER = 16 };
 #define ATTENTION(list, h, k, d, p, s)                                                                                 \
     ROW(ATTENTION, 0, 0, p, PLAIN), .heads = h, .kv_heads = k, .head_dim = d, .scale = s, .segments = list,            \
                                     .segment_count = sizeof list / sizeof list[0]
+#define WINDOW(list, h, k, d, p, s, w) ATTENTION(list, h, k, d, p, s), .window = w
 #define ACTIVATION(k, t, i, p, f)    ROW(ACTIVATION, t, i, p, f), .kind = STLORA_ACT_##k
 #define CROSS_ENTROPY(t, v, p, f, s) ROW(CROSS_ENTROPY, t, v, p, f), .scale = s
 #define ADAMW(n, s, d, g)            ROW(ADAMW, n, 0, 0, PLAIN), .shrink = s, .decay = d, .grad_scale = g
@@ -245,6 +248,15 @@ static const op_case op_cases[] = {
     {ATTENTION(two_rows, 2, 1, 32, 0, 0.2)},
     {ATTENTION(long_row, 2, 1, 8, 0, 1)},
     {ATTENTION(one_row, 1, 1, 256, 0, 0.0625)},
+    {ATTENTION(longer_rows, 3, 1, 16, 0, 0.5)},
+    {ATTENTION(long_row, 1, 1, 1024, 0, 0.03125)},
+    {WINDOW(one_row, 2, 1, 6, 0, 0.4, 1)},
+    {WINDOW(pack, 4, 2, 16, 3, 0.25, 4)},
+    {WINDOW(decode, 4, 2, 24, 0, 0.125, 5)},
+    {WINDOW(prefill, 2, 2, 20, 0, 0.11, 16)},
+    {WINDOW(longer_rows, 2, 1, 16, 0, 0.3, 33)},
+    {WINDOW(longer_rows, 2, 2, 8, 0, 0.3, 70)},
+    {WINDOW(long_row, 1, 1, 32, 0, 0.2, 500)},
 
     /* kind, tokens, width, pad, flags (IN_PLACE: the gradient) */
     {ACTIVATION(SILU_GLU, 1, 1, 0, PLAIN)},

@@ -148,12 +148,12 @@ static inline void op_label(const op_case *c, char *text, size_t size)
 {
     const stlora_dtype act = c->variant.act, weight = c->variant.weight, y = c->variant.y;
     (void)snprintf(text, size,
-                   "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld kind "
+                   "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld window %lld kind "
                    "%d%s%s%s%s%s, act %s "
                    "weight %s y %s %s %s",
                    op_names[c->op], c->backward ? " backward" : "", (long long)op_units(c), (long long)c->in,
                    (long long)c->out, (long long)c->rank, (long long)c->pad, (long long)c->heads,
-                   (long long)c->kv_heads, (long long)c->head_dim, c->kind, c->bias ? " bias" : "",
+                   (long long)c->kv_heads, (long long)c->head_dim, (long long)c->window, c->kind, c->bias ? " bias" : "",
                    c->accumulate ? " accumulate" : "", c->in_place ? " in place" : "", c->no_w ? " no w" : "",
                    c->other ? " other dtype" : "",
                    stlora_dtype_name(act), stlora_dtype_name(weight), stlora_dtype_name(y),

@@ -98,10 +98,13 @@ static inline void op_run_attention(const stlora_backend *backend, op_instance *
     const stlora_segment *segments = c->segments + begin;
     const stlora_cmat q = op_const(&b[AQ], 0, queries), k = op_const(&b[AK], 0, keys), v = op_const(&b[AV], 0, keys);
     if (c->backward) {
+        float *work = malloc((size_t)(c->heads * c->head_dim * (queries + 2 * keys)) * sizeof *work);
+        assert_non_null(work);
         const stlora_attention_grad_args args = {c->heads,
                                                  c->kv_heads,
                                                  c->head_dim,
                                                  c->scale,
+                                                 c->window,
                                                  segments,
                                                  end - begin,
                                                  q,
@@ -111,15 +114,18 @@ static inline void op_run_attention(const stlora_backend *backend, op_instance *
                                                  op_const(&b[ADOUT], 0, queries),
                                                  op_floats(&b[ALSE], 0),
                                                  op_floats(&b[ADELTA], 0),
+                                                 work,
                                                  op_mat(&b[ADQ], 0, queries),
                                                  op_mat(&b[ADK], 0, keys),
                                                  op_mat(&b[ADV], 0, keys)};
         backend->attention_grad(backend, &args);
+        free(work);
     } else {
         const stlora_attention_args args = {c->heads,
                                             c->kv_heads,
                                             c->head_dim,
                                             c->scale,
+                                            c->window,
                                             segments,
                                             end - begin,
                                             q,

@@ -181,7 +181,8 @@ static void check_dense(const op_case *c, void *context)
                     const stlora_segment *s = &c->segments[n];
                     const bool mine = t >= s->q0 && t < s->q0 + s->q_count && u >= s->k0 && u < s->k0 + s->k_count;
                     /* counted from the ends: the last query sees the last key */
-                    if (mine && s->k0 + s->k_count - 1 - u >= s->q0 + s->q_count - 1 - t) seen = true;
+                    const int64_t ahead = (s->k0 + s->k_count - 1 - u) - (s->q0 + s->q_count - 1 - t);
+                    if (mine && ahead >= 0 && (c->window == 0 || ahead < c->window)) seen = true;
                 }
                 double s = 0;
                 for (int64_t d = 0; d < c->head_dim; d++) {

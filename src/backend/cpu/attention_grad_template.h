@@ -1,35 +1,75 @@
-/* attention_grad_template.h: the gradient of attention_template.h's attention, in two sweeps.
+/* attention_grad_template.h: the gradient of attention_template.h's attention, in one sweep.
  *
  *   p[i,j] = exp(scale q_i.k_j - lse_i)      ds[i,j] = scale p[i,j] (dout_i.v_j - delta_i)      delta_i = dout_i.o_i
- *   first sweep, tasks are blocks of queries:   dq_i = sum_j ds[i,j] k_j, blocks of keys ascending
- *   second sweep, tasks are blocks of keys:     dv_j = sum_i p[i,j] dout_i,  dk_j = sum_i ds[i,j] q_i, heads ascending, and for a
- *                                               head blocks of QUERIES queries ascending
- * Scores are computed in both sweeps: seven small products instead of five, but every sum stays with one task, in float, whatever
- * the dtype of the gradients and the number of threads. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ *   dq_i = sum_j ds[i,j] k_j                 dk_j = sum_i ds[i,j] q_i                           dv_j = sum_i p[i,j] dout_i
+ *
+ * A task is one query head of one segment. It packs its queries (a chunk of them at a time, where there are many), walks
+ * the keys in blocks and, for a block of keys, the blocks of queries that see it; keys are the rows of the small products and queries
+ * their columns, so that ds is at once the rows that dk needs and the panel that the transposed dq needs. Blocks of queries and keys
+ * lie the same whoever asks. dq is summed over blocks of keys ascending, dk and dv of one query head over blocks of queries
+ * ascending, in the caller's `work`; a second sweep adds the query heads of a kv head, ascending.
+ *
+ * What is masked has p = ds = 0, but is multiplied: a NaN may reach every gradient of its segment.
+ * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 
-#include "backend/cpu/attention_template.h"
-
-enum { QUERIES = 64 }; /* of a block in the second sweep: part of the order of summation */
+#include "backend/cpu/attention_operands.h"
 
 typedef struct attention_grad_plan {
     const stlora_backend *table;
     const stlora_attention_grad_args *args;
-    task_rows rows;   /* first sweep, as in attention */
-    int64_t key_rows; /* second sweep: keys of a task */
+    bool pairs;
+    int64_t chunk;           /* queries packed at a time: a multiple of BLOCK */
+    int64_t ldq;             /* row stride of dq: queries of the call */
+    float *dq;               /* (H, dim, ldq) */
+    float *dk, *dv;          /* (H, keys of the call, dim) */
+    int64_t keys;            /* of the call */
 } attention_grad_plan;
 
-static void store_rows(stlora_mat m, int64_t row, int64_t column, const float *from, int64_t rows, int64_t dim)
+/* One thread's block of scratch: of a chunk's queries, in blocks of BLOCK; of a block of keys; of TILE_MR keys. */
+typedef struct grad_scratch {
+    char *qt, *dt, *q, *d;   /* panels of q and dout: (dim, queries of the block) twice, (queries, dim) twice */
+    float *lse, *delta;      /* (chunk), delta times scale */
+    int64_t tall, wide;      /* bytes from block to block of the first two, of the last two */
+    void *kt;                /* (dim, BLOCK) elements */
+    float *k, *v;            /* (BLOCK, dim), where they came as bf16 and are multiplied as floats */
+    void *ds, *ds_panel;     /* (BLOCK keys, BLOCK queries) elements; the same as panels */
+    void *p;                 /* (TILE_MR, BLOCK) elements */
+    float *s, *dp;           /* (TILE_MR, BLOCK) */
+} grad_scratch;
+
+static char *grad_scratch_take(char **at, int64_t bytes)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        const int64_t at = (row + i) * m.ld + column;
-        int64_t d = 0;
-        for (; d + VL <= dim; d += VL)
-            store_as(m.data, m.dtype, at + d, vf_load(from + i * dim + d));
-        if (d < dim) store_as_n(m.data, m.dtype, at + d, vf_load_n(from + i * dim + d, (int)(dim - d)), (int)(dim - d));
-    }
+    char *block = *at;
+    *at += (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    return block;
+}
+
+/* Lays the scratch out; its bytes. */
+static int64_t grad_scratch_lay_out(grad_scratch *w, char *base, bool pairs, int64_t dim, int64_t chunk)
+{
+    const int64_t blocks = chunk / BLOCK, square = BLOCK * BLOCK * (int64_t)sizeof(float);
+    const int64_t rows = BLOCK * dim * (int64_t)sizeof(float), tile_rows = TILE_MR * BLOCK * (int64_t)sizeof(float);
+    char *at = base;
+    w->tall = panel_bytes(pairs, dim, BLOCK);
+    w->wide = panel_bytes(pairs, BLOCK, dim);
+    w->qt = grad_scratch_take(&at, blocks * w->tall);
+    w->dt = grad_scratch_take(&at, blocks * w->tall);
+    w->q = grad_scratch_take(&at, blocks * w->wide);
+    w->d = grad_scratch_take(&at, blocks * w->wide);
+    w->lse = (float *)(void *)grad_scratch_take(&at, chunk * (int64_t)sizeof(float));
+    w->delta = (float *)(void *)grad_scratch_take(&at, chunk * (int64_t)sizeof(float));
+    w->kt = grad_scratch_take(&at, rows);
+    w->k = (float *)(void *)grad_scratch_take(&at, rows);
+    w->v = (float *)(void *)grad_scratch_take(&at, rows);
+    w->ds = grad_scratch_take(&at, square);
+    w->ds_panel = grad_scratch_take(&at, square);
+    w->p = grad_scratch_take(&at, tile_rows);
+    w->s = (float *)(void *)grad_scratch_take(&at, tile_rows);
+    w->dp = (float *)(void *)grad_scratch_take(&at, tile_rows);
+    return at - base;
 }
 
 /* delta of one row: lanes of VL, then their tree. */
@@ -46,207 +86,192 @@ static float dot_rows(stlora_cmat a, stlora_cmat b, int64_t row, int64_t column,
     return vf_sum(sum);
 }
 
-/* s, dp (rows of KEYS) of one query -> ds in s. */
-static void query_row_grad(float *s, const float *dp, int64_t n, float scale, float lse, float delta)
+/* Queries [begin, begin + count) of a segment's head, packed; those that fill up the last block have p = ds = 0. */
+static void grad_pack_queries(const attention_grad_plan *plan, const grad_scratch *w, const stlora_segment *segment,
+                              int64_t head, int64_t begin, int64_t count)
 {
-    for (int64_t j = 0; j < n; j += VL) {
-        const vf p = vf_exp(vf_sub(vf_mul(vf_load(s + j), vf_set1(scale)), vf_set1(lse)));
-        const vf d = vf_sub(vf_load(dp + j), vf_set1(delta));
-        vf_store(s + j, vf_mul(vf_mul(p, d), vf_set1(scale)));
-    }
-}
-
-typedef struct query_sweep {
-    float *kt, *vt, *k;   /* panels (dim, KEYS), (dim, KEYS), (KEYS, dim) */
-    float *q, *dout, *dq; /* (rows, dim) */
-    float *s, *dp;        /* (TILE_MR, KEYS) */
-} query_sweep;
-
-/* mr queries of one head against a block of keys. */
-static void query_tile(const query_sweep *w, const stlora_attention_grad_args *a, int mr, const float *q, int64_t ldq,
-                       const float *dout, int64_t ld_dout, float *dq, int64_t token, int64_t head, int64_t keys,
-                       int64_t limit)
-{
+    const stlora_attention_grad_args *a = plan->args;
     const int64_t dim = a->head_dim;
-    multiply(mr, q, ldq, w->kt, dim, 0, dim, keys, false, w->s, KEYS);
-    multiply(mr, dout, ld_dout, w->vt, dim, 0, dim, keys, false, w->dp, KEYS);
-    for (int i = 0; i < mr; i++) {
-        const int64_t at = (token + i) * a->heads + head, n = least(limit + i, keys);
-        query_row_grad(w->s + i * KEYS, w->dp + i * KEYS, n, (float)a->scale, a->lse[at], a->delta[at]);
-    }
-    if (limit >= keys) {
-        multiply(mr, w->s, KEYS, w->k, keys, 0, keys, dim, true, dq, dim);
-        return;
-    }
-    for (int i = 0; i < mr; i++) {
-        const int64_t n = least(limit + i, keys);
-        if (n > 0) multiply(1, w->s + i * KEYS, KEYS, w->k, keys, 0, n, dim, true, dq + i * dim, dim);
-    }
-}
-
-static void query_work(const void *context, int64_t task, int thread)
-{
-    const attention_grad_plan *p = context;
-    const stlora_attention_grad_args *a = p->args;
-    const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL, group = a->heads / a->kv_heads;
-    const head_block b =
-        head_block_of(a->segments, a->kv_heads * p->rows.parts_per_group, p->rows.queries, false, task);
-    const int64_t kv = b.part / p->rows.parts_per_group;
-    const int64_t head0 = kv * group + b.part % p->rows.parts_per_group * p->rows.heads;
-    const int64_t heads = least(p->rows.heads, (kv + 1) * group - head0), queries = b.end - b.begin;
-    const int64_t rows = heads * queries, query0 = b.segment->q0 + b.begin;
-
-    query_sweep w;
-    w.kt = stlora_cpu_block(p->table, thread);
-    w.vt = w.kt + KEYS * dim;
-    w.k = w.vt + KEYS * dim;
-    w.q = w.k + KEYS * padded;
-    w.dout = w.q + rows * dim;
-    w.dq = w.dout + rows * dim;
-    w.s = w.dq + rows * dim;
-    w.dp = w.s + TILE_MR * KEYS;
-    memset(w.dq, 0, (size_t)(rows * dim) * sizeof(float));
-    for (int64_t h = head0; h < head0 + heads; h++) {
-        for (int64_t t = query0; t < query0 + queries; t++)
-            a->delta[t * a->heads + h] = dot_rows(a->dout, a->o, t, h * dim, dim);
-    }
-    const int64_t hidden = b.segment->k_count - b.segment->q_count;
-    for (int64_t j = 0; j < hidden + b.end; j += KEYS) {
-        const int64_t keys = least(KEYS, hidden + b.end - j), key0 = b.segment->k0 + j;
-        pack_columns_set(w.kt, a->k, key0, kv * dim, dim, keys);
-        pack_columns_set(w.vt, a->v, key0, kv * dim, dim, keys);
-        pack_rows_set(w.k, a->k, key0, kv * dim, keys, dim);
-        for (int64_t h = 0; h < heads; h++) {
-            int64_t ldq = dim, ldd = dim;
-            const float *q = w.q + h * queries * dim, *dout = w.dout + h * queries * dim;
-            if (j == 0 || a->q.dtype == STLORA_F32)
-                q = head_rows(w.q + h * queries * dim, a->q, query0, (head0 + h) * dim, queries, dim, &ldq);
-            if (j == 0 || a->dout.dtype == STLORA_F32)
-                dout = head_rows(w.dout + h * queries * dim, a->dout, query0, (head0 + h) * dim, queries, dim, &ldd);
-            for (int64_t i = 0; i < queries; i += TILE_MR) {
-                const int mr = (int)least(TILE_MR, queries - i);
-                const int64_t limit = hidden + b.begin + i + 1 - j;
-                if (limit + mr - 1 > 0)
-                    query_tile(&w, a, mr, q + i * ldq, ldq, dout + i * ldd, ldd, w.dq + (h * queries + i) * dim,
-                               query0 + i, head0 + h, keys, limit);
-            }
+    for (int64_t i = 0; i < count; i += BLOCK) {
+        const int64_t n = least(BLOCK, count - i), row = segment->q0 + begin + i, block = i / BLOCK;
+        pack_columns_set(plan->pairs, w->qt + block * w->tall, a->q, row, head * dim, dim, n);
+        pack_columns_set(plan->pairs, w->dt + block * w->tall, a->dout, row, head * dim, dim, n);
+        pack_rows_set(plan->pairs, w->q + block * w->wide, a->q, row, head * dim, n, dim);
+        pack_rows_set(plan->pairs, w->d + block * w->wide, a->dout, row, head * dim, n, dim);
+        for (int64_t t = 0; t < BLOCK; t++) {
+            const int64_t at = (row + t) * a->heads + head;
+            w->lse[i + t] = t < n ? a->lse[at] : INFINITY;
+            w->delta[i + t] = t < n ? (float)a->scale * a->delta[at] : 0.0f;
         }
     }
-    for (int64_t h = 0; h < heads; h++)
-        store_rows(a->dq, query0, (head0 + h) * dim, w.dq + h * queries * dim, queries, dim);
 }
 
-typedef struct key_sweep {
-    float *qt, *dt, *q, *d; /* panels of q and dout: (dim, QUERIES) twice, (QUERIES, dim) twice */
-    float *k, *v, *dk, *dv; /* (key rows, dim) */
-    float *s, *dp;          /* (TILE_MR, QUERIES) */
-    float *lse, *delta;     /* (QUERIES), padded */
-} key_sweep;
+static const float lane_numbers[BLOCK] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                          16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+                                          32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
+                                          48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-/* s, dp (rows of QUERIES) of one key -> p in s, ds in dp. */
-static void key_row_grad(const key_sweep *w, float *s, float *dp, int64_t n, float scale)
+/* One key against n queries, of which it is seen by [begin, end): s, dp -> p, ds. */
+static void key_row_grad(bool pairs, const float *s, const float *dp, const float *lse, const float *delta, float scale,
+                         int64_t begin, int64_t end, int64_t n, void *p, void *ds)
 {
+    const bool all = begin <= 0 && end >= n;
+    const vf from = vf_set1((float)begin - 0.5f), to = vf_set1((float)end - 0.5f);
     for (int64_t i = 0; i < n; i += VL) {
-        const vf p = vf_exp(vf_sub(vf_mul(vf_load(s + i), vf_set1(scale)), vf_load(w->lse + i)));
-        const vf d = vf_sub(vf_load(dp + i), vf_load(w->delta + i));
-        vf_store(s + i, p);
-        vf_store(dp + i, vf_mul(vf_mul(p, d), vf_set1(scale)));
+        vf e = vf_exp(vf_fma(vf_load(s + i), vf_set1(scale), vf_sub(vf_zero(), vf_load(lse + i))));
+        vf d = vf_mul(e, vf_fma(vf_load(dp + i), vf_set1(scale), vf_sub(vf_zero(), vf_load(delta + i))));
+        if (!all) {
+            const vf lane = vf_load(lane_numbers + i);
+            e = vf_select(vf_lt(from, lane), vf_select(vf_lt(lane, to), e, vf_zero()), vf_zero());
+            d = vf_select(vf_lt(from, lane), vf_select(vf_lt(lane, to), d, vf_zero()), vf_zero());
+        }
+        store_element(pairs, p, i, e);
+        store_element(pairs, ds, i, d);
     }
 }
 
-/* mr keys against a block of queries; `blind` queries at the block's start do not see the first of the keys. */
-static void key_tile(const key_sweep *w, const stlora_attention_grad_args *a, int mr, const float *k, int64_t ldk,
-                     const float *v, int64_t ldv, int64_t row, int64_t queries, int64_t blind)
+/* The gradients that a block of keys and a block of queries give each other. k, v: rows of elements; j, i: first key and query within
+ * the segment; block: the queries' within the chunk. */
+static void grad_block(const attention_grad_plan *plan, const grad_scratch *w, const stlora_segment *segment,
+                       int64_t head, const void *k, int64_t ldk, const void *v, int64_t ldv, int64_t j, int64_t keys,
+                       int64_t i, int64_t queries, int64_t block)
 {
-    const int64_t dim = a->head_dim;
-    float *dk = w->dk + row * dim, *dv = w->dv + row * dim;
-    multiply(mr, k, ldk, w->qt, dim, 0, dim, queries, false, w->s, QUERIES);
-    multiply(mr, v, ldv, w->dt, dim, 0, dim, queries, false, w->dp, QUERIES);
-    for (int i = 0; i < mr; i++)
-        key_row_grad(w, w->s + i * QUERIES, w->dp + i * QUERIES, queries, (float)a->scale);
-    if (blind + mr - 1 <= 0) {
-        multiply(mr, w->s, QUERIES, w->d, queries, 0, queries, dim, true, dv, dim);
-        multiply(mr, w->dp, QUERIES, w->q, queries, 0, queries, dim, true, dk, dim);
-        return;
+    const stlora_attention_grad_args *a = plan->args;
+    const bool pairs = plan->pairs;
+    const stlora_dtype element = element_of(pairs);
+    const int64_t dim = a->head_dim, hidden = segment->k_count - segment->q_count;
+    const int64_t window = a->window > 0 ? a->window : segment->k_count;
+    for (int64_t r = 0; r < keys; r += TILE_MR) {
+        const int mr = (int)least(TILE_MR, keys - r);
+        multiply(pairs, mr, at_element(k, element, r * ldk), ldk, w->qt + block * w->tall, dim, 0, dim, queries, false,
+                 w->s, BLOCK);
+        multiply(pairs, mr, at_element(v, element, r * ldv), ldv, w->dt + block * w->tall, dim, 0, dim, queries, false,
+                 w->dp, BLOCK);
+        void *ds = at_element_mut(w->ds, element, r * BLOCK);
+        for (int m = 0; m < mr; m++) {
+            const int64_t first = j + r + m - hidden - i; /* query that has this key as its own */
+            key_row_grad(pairs, w->s + m * BLOCK, w->dp + m * BLOCK, w->lse + block * BLOCK, w->delta + block * BLOCK,
+                         (float)a->scale, first, first + window, queries, at_element_mut(w->p, element, m * BLOCK),
+                         at_element_mut(ds, element, m * BLOCK));
+        }
+        /* zeros at the front, before any of these keys is seen, are left out */
+        const int64_t blind = j + r - hidden - i, begin = blind > 0 ? blind / VL * VL : 0;
+        float *dk = plan->dk + ((head * plan->keys) + segment->k0 + j + r) * dim;
+        float *dv = plan->dv + ((head * plan->keys) + segment->k0 + j + r) * dim;
+        multiply(pairs, mr, w->p, BLOCK, w->d + block * w->wide, queries, begin, queries, dim, true, dv, dim);
+        multiply(pairs, mr, ds, BLOCK, w->q + block * w->wide, queries, begin, queries, dim, true, dk, dim);
     }
-    for (int i = 0; i < mr; i++) {
-        const int64_t skip = blind + i > 0 ? blind + i : 0, n = queries - skip;
-        if (n <= 0) continue;
-        multiply(1, w->s + i * QUERIES + skip, QUERIES, w->d, queries, skip, n, dim, true, dv + i * dim, dim);
-        multiply(1, w->dp + i * QUERIES + skip, QUERIES, w->q, queries, skip, n, dim, true, dk + i * dim, dim);
-    }
+    const stlora_cmat ds = {w->ds, element, keys, queries, BLOCK};
+    pack_rows_set(pairs, w->ds_panel, ds, 0, 0, keys, queries);
+    float *dq = plan->dq + head * dim * plan->ldq + segment->q0 + i;
+    for (int64_t d = 0; d < dim; d += TILE_MR)
+        multiply(pairs, (int)least(TILE_MR, dim - d), at_element(w->kt, element, d * BLOCK), BLOCK, w->ds_panel, keys,
+                 0, keys, queries, true, dq + d * plan->ldq, plan->ldq);
 }
 
-static void key_work(const void *context, int64_t task, int thread)
+static void head_work(const void *context, int64_t task, int thread)
 {
-    const attention_grad_plan *p = context;
-    const stlora_attention_grad_args *a = p->args;
-    const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL, group = a->heads / a->kv_heads;
-    const head_block b = head_block_of(a->segments, a->kv_heads, p->key_rows, true, task);
-    const int64_t kv = b.part, rows = b.end - b.begin, key0 = b.segment->k0 + b.begin;
+    const attention_grad_plan *plan = context;
+    const stlora_attention_grad_args *a = plan->args;
+    const stlora_segment *segment = &a->segments[task / a->heads];
+    const int64_t dim = a->head_dim, head = task % a->heads, kv = head / (a->heads / a->kv_heads);
+    const int64_t hidden = segment->k_count - segment->q_count;
+    const stlora_dtype element = element_of(plan->pairs);
+    const size_t row = (size_t)dim * sizeof(float);
+    grad_scratch w;
+    (void)grad_scratch_lay_out(&w, stlora_cpu_block(plan->table, thread), plan->pairs, dim, plan->chunk);
+    memset(plan->dk + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
+    memset(plan->dv + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
+    float *dq = plan->dq + head * dim * plan->ldq + segment->q0;
+    for (int64_t d = 0; d < dim; d++)
+        memset(dq + d * plan->ldq, 0, (size_t)segment->q_count * sizeof(float));
+    for (int64_t t = segment->q0; t < segment->q0 + segment->q_count; t++)
+        a->delta[t * a->heads + head] = dot_rows(a->dout, a->o, t, head * dim, dim);
 
-    key_sweep w;
-    w.qt = stlora_cpu_block(p->table, thread);
-    w.dt = w.qt + QUERIES * dim;
-    w.q = w.dt + QUERIES * dim;
-    w.d = w.q + QUERIES * padded;
-    w.k = w.d + QUERIES * padded;
-    w.v = w.k + rows * dim;
-    w.dk = w.v + rows * dim;
-    w.dv = w.dk + rows * dim;
-    w.s = w.dv + rows * dim;
-    w.dp = w.s + TILE_MR * QUERIES;
-    w.lse = w.dp + TILE_MR * QUERIES;
-    w.delta = w.lse + QUERIES;
-    memset(w.dk, 0, 2 * (size_t)(rows * dim) * sizeof(float)); /* dv lies behind */
-    int64_t ldk, ldv;
-    const float *k = head_rows(w.k, a->k, key0, kv * dim, rows, dim, &ldk);
-    const float *v = head_rows(w.v, a->v, key0, kv * dim, rows, dim, &ldv);
-    const int64_t hidden = b.segment->k_count - b.segment->q_count;
-    const int64_t first = b.begin > hidden ? b.begin - hidden : 0; /* the first query that sees any of the keys */
-    for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
-        for (int64_t i = first / QUERIES * QUERIES; i < b.segment->q_count; i += QUERIES) {
-            const int64_t queries = least(QUERIES, b.segment->q_count - i), query0 = b.segment->q0 + i;
-            pack_columns_set(w.qt, a->q, query0, h * dim, dim, queries);
-            pack_columns_set(w.dt, a->dout, query0, h * dim, dim, queries);
-            pack_rows_set(w.q, a->q, query0, h * dim, queries, dim);
-            pack_rows_set(w.d, a->dout, query0, h * dim, queries, dim);
-            for (int64_t t = 0; t < QUERIES; t++) {
-                const int64_t at = (query0 + least(t, queries - 1)) * a->heads + h;
-                w.lse[t] = a->lse[at];
-                w.delta[t] = a->delta[at];
-            }
-            for (int64_t j = 0; j < rows; j += TILE_MR) {
-                const int mr = (int)least(TILE_MR, rows - j);
-                const int64_t blind = b.begin + j - hidden - i;
-                if (blind < queries) key_tile(&w, a, mr, k + j * ldk, ldk, v + j * ldv, ldv, j, queries, blind);
+    for (int64_t begin = 0; begin < segment->q_count; begin += plan->chunk) {
+        const int64_t count = least(plan->chunk, segment->q_count - begin);
+        grad_pack_queries(plan, &w, segment, head, begin, count);
+        const int64_t first = first_key(segment, a->window, begin) / BLOCK * BLOCK;
+        for (int64_t j = first; j < end_key(segment, begin + count - 1); j += BLOCK) {
+            const int64_t keys = least(BLOCK, segment->k_count - j), k0 = segment->k0 + j;
+            int64_t ldk, ldv;
+            const void *k = head_rows(plan->pairs, w.k, a->k, k0, kv * dim, keys, dim, &ldk);
+            const void *v = head_rows(plan->pairs, w.v, a->v, k0, kv * dim, keys, dim, &ldv);
+            transpose_into(w.kt, element, BLOCK, k, element, ldk, keys, dim);
+            int64_t i = j - hidden > begin ? (j - hidden - begin) / BLOCK * BLOCK : 0; /* first block that sees any */
+            for (; i < count; i += BLOCK) {
+                const int64_t queries = least(BLOCK, count - i);
+                if (first_key(segment, a->window, begin + i) >= j + keys) break;
+                grad_block(plan, &w, segment, head, k, ldk, v, ldv, j, keys, begin + i, queries, i / BLOCK);
             }
         }
     }
-    store_rows(a->dk, key0, kv * dim, w.dk, rows, dim);
-    store_rows(a->dv, key0, kv * dim, w.dv, rows, dim);
+    transpose_into(at_element_mut(a->dq.data, a->dq.dtype, segment->q0 * a->dq.ld + head * dim), a->dq.dtype, a->dq.ld,
+                   dq, STLORA_F32, plan->ldq, dim, segment->q_count);
+}
+
+enum { KEYS_OF_A_SUM = 128 };
+
+/* One block of a segment's keys: dk and dv of a kv head are the sums over its query heads. */
+static void sum_heads(const attention_grad_plan *plan, const float *from, stlora_mat to, int64_t kv, int64_t row0,
+                      int64_t rows)
+{
+    const stlora_attention_grad_args *a = plan->args;
+    const int64_t dim = a->head_dim, group = a->heads / a->kv_heads, head = plan->keys * dim;
+    for (int64_t t = row0; t < row0 + rows; t++) {
+        const float *first = from + kv * group * head + t * dim;
+        for (int64_t d = 0; d < dim; d += VL) {
+            const int n = (int)least(VL, dim - d);
+            vf sum = vf_load_n(first + d, n);
+            for (int64_t h = 1; h < group; h++)
+                sum = vf_add(sum, vf_load_n(first + h * head + d, n));
+            store_as_n(to.data, to.dtype, t * to.ld + kv * dim + d, sum, n);
+        }
+    }
+}
+
+static void sum_work(const void *context, int64_t task, int thread)
+{
+    const attention_grad_plan *plan = context;
+    const stlora_attention_grad_args *a = plan->args;
+    (void)thread;
+    for (const stlora_segment *s = a->segments;; s++) {
+        const int64_t blocks = (s->k_count + KEYS_OF_A_SUM - 1) / KEYS_OF_A_SUM;
+        if (task >= blocks * a->kv_heads) {
+            task -= blocks * a->kv_heads;
+            continue;
+        }
+        const int64_t begin = task / a->kv_heads * KEYS_OF_A_SUM, rows = least(KEYS_OF_A_SUM, s->k_count - begin);
+        sum_heads(plan, plan->dk, a->dk, task % a->kv_heads, s->k0 + begin, rows);
+        sum_heads(plan, plan->dv, a->dv, task % a->kv_heads, s->k0 + begin, rows);
+        return;
+    }
 }
 
 static void cpu_attention_grad(const stlora_backend *table, const stlora_attention_grad_args *a)
 {
-    const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL;
-    assert(a->heads % a->kv_heads == 0 && dim <= MAX_HEAD_DIM);
+    const int64_t dim = a->head_dim;
+    assert(a->heads % a->kv_heads == 0 && dim <= MAX_HEAD_DIM && a->work);
     assert(is_act(a->q.dtype) && is_act(a->k.dtype) && is_act(a->v.dtype) && is_act(a->o.dtype));
     assert(is_act(a->dq.dtype) && is_act(a->dk.dtype) && is_act(a->dv.dtype) && is_act(a->dout.dtype));
-    const int64_t block = (int64_t)(STLORA_CPU_BLOCK_BYTES / sizeof(float));
-    const int64_t group = a->heads / a->kv_heads;
-    const int64_t query_rows = (block - 3 * KEYS * padded - 2 * TILE_MR * KEYS) / (3 * dim);
-    attention_grad_plan p = {.table = table, .args = a, .rows = task_rows_of(group, query_rows)};
-    p.key_rows = (block - 4 * QUERIES * padded - 2 * TILE_MR * QUERIES - 2 * QUERIES) / (4 * dim);
-    p.key_rows = least(p.key_rows, 126) / TILE_MR * TILE_MR;
-    assert(p.key_rows > 0);
-    const double pairs = attention_pairs(a->segments, a->segment_count) * (double)a->heads;
-    const double nanoseconds = pairs * (0.15 * (double)dim + 1);
-    stlora_cpu_parallel(
-        table, head_blocks(a->segments, a->segment_count, a->kv_heads * p.rows.parts_per_group, p.rows.queries, false),
-        nanoseconds, query_work, &p);
-    stlora_cpu_parallel(table, head_blocks(a->segments, a->segment_count, a->kv_heads, p.key_rows, true), nanoseconds,
-                        key_work, &p);
+    attention_grad_plan p = {.table = table, .args = a, .ldq = a->q.rows, .keys = a->k.rows};
+    p.pairs = pairs_of(a->q.dtype, a->k.dtype, a->v.dtype) && a->dout.dtype == STLORA_BF16;
+    p.dq = a->work;
+    p.dk = p.dq + a->heads * dim * p.ldq;
+    p.dv = p.dk + a->heads * dim * p.keys;
+    int64_t tasks = 0, longest = 1;
+    for (int64_t s = 0; s < a->segment_count; s++) {
+        tasks += (a->segments[s].k_count + KEYS_OF_A_SUM - 1) / KEYS_OF_A_SUM * a->kv_heads;
+        if (a->segments[s].q_count > longest) longest = a->segments[s].q_count;
+    }
+    grad_scratch w;
+    p.chunk = (longest + BLOCK - 1) / BLOCK * BLOCK;
+    while (p.chunk > BLOCK && grad_scratch_lay_out(&w, NULL, p.pairs, dim, p.chunk) > (int64_t)STLORA_CPU_BLOCK_BYTES)
+        p.chunk -= BLOCK;
+    assert(grad_scratch_lay_out(&w, NULL, p.pairs, dim, p.chunk) <= (int64_t)STLORA_CPU_BLOCK_BYTES);
+    const double pairs = attention_pairs(a->segments, a->segment_count, a->window) * (double)a->heads;
+    stlora_cpu_parallel(table, a->segment_count * a->heads, pairs * (0.15 * (double)dim + 1), head_work, &p);
+    stlora_cpu_parallel(table, tasks, 2.0 * (double)(p.keys * a->heads * dim), sum_work, &p);
 }
 
 #endif

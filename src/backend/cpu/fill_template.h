@@ -3,6 +3,7 @@
 #define STLORA_BACKEND_CPU_FILL_TEMPLATE_H
 
 #include "backend/cpu/attention_grad_template.h"
+#include "backend/cpu/attention_template.h"
 #include "backend/cpu/product_template.h"
 #include "backend/cpu/sums_template.h"
 

@@ -98,6 +98,15 @@ static inline vu vu_sub(vu a, vu b)
 #define vu_shl(a, bits) _mm256_slli_epi32((a), (bits))
 #define vu_sar(a, bits) _mm256_srai_epi32((a), (bits))
 
+/* p * 2^n, n a whole number from -151 to 129: in two halves, since 2^n itself may lie outside a float's exponents. */
+static inline vf vf_scale2(vf p, vf n)
+{
+    const vf magic = vf_set1(0x1.8p23f); /* from here on floats are integers, which their low bits hold */
+    const vu whole = vu_sub(vu_bits(vf_add(n, magic)), vu_bits(magic));
+    const vu half = vu_sar(whole, 1), rest = vu_sub(whole, half), one = vu_set1(127);
+    return vf_mul(vf_mul(p, vf_bits(vu_shl(vu_add(half, one), 23))), vf_bits(vu_shl(vu_add(rest, one), 23)));
+}
+
 static inline vm vf_lt(vf a, vf b)
 {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);

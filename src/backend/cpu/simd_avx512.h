@@ -97,6 +97,12 @@ static inline vu vu_sub(vu a, vu b)
 #define vu_shl(a, bits) _mm512_slli_epi32((a), (bits))
 #define vu_sar(a, bits) _mm512_srai_epi32((a), (bits))
 
+/* p * 2^n, n a whole number: one rounding where the result is denormal, infinity where it is too large. */
+static inline vf vf_scale2(vf p, vf n)
+{
+    return _mm512_scalef_ps(p, n);
+}
+
 static inline vm vf_lt(vf a, vf b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);

@@ -114,6 +114,15 @@ static inline vu vu_sub(vu a, vu b)
 /* arithmetic shift to the right, of lanes taken as signed */
 #define vu_sar(a, bits) ((((a) ^ 0x80000000u) >> (uint32_t)(bits)) - (0x80000000u >> (uint32_t)(bits)))
 
+/* p * 2^n, n a whole number from -151 to 129: in two halves, since 2^n itself may lie outside a float's exponents. */
+static inline vf vf_scale2(vf p, vf n)
+{
+    const vf magic = vf_set1(0x1.8p23f); /* from here on floats are integers, which their low bits hold */
+    const vu whole = vu_sub(vu_bits(vf_add(n, magic)), vu_bits(magic));
+    const vu half = vu_sar(whole, 1), rest = vu_sub(whole, half), one = vu_set1(127);
+    return vf_mul(vf_mul(p, vf_bits(vu_shl(vu_add(half, one), 23))), vf_bits(vu_shl(vu_add(rest, one), 23)));
+}
+
 static inline vm vf_lt(vf a, vf b)
 {
     return (vm)(a < b);

@@ -6,8 +6,8 @@
 #include "backend/cpu/tile_template.h"
 
 /* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; exp(r) = 1 + r + r^2 g(r), g interpolated at the five Chebyshev
- * nodes of that interval (relative error 1e-8), in Horner's form. n is read from the low bits of x/ln 2 + 1.5*2^23, where floats are integers. 2^n is applied in two
- * halves, since n itself may lie outside a float's exponents: so denormal results are there, and overflow is infinity.
+ * nodes of that interval (relative error 1e-8), in Horner's form. n is read from the low bits of x/ln 2 + 1.5*2^23, where floats are integers. vf_scale2
+ * leaves denormal results and overflow to infinity.
  * -inf -> 0, inf -> inf, NaN -> NaN. */
 ALWAYS_INLINE vf vf_exp(vf x)
 {
@@ -25,10 +25,7 @@ ALWAYS_INLINE vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set1(0.5f));
     p = vf_fma(p, r, vf_set1(1.0f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    const vu whole = vu_sub(vu_bits(shifted), vu_bits(magic));
-    const vu half = vu_sar(whole, 1), rest = vu_sub(whole, half), one = vu_set1(127);
-    const vf scale = vf_bits(vu_shl(vu_add(half, one), 23));
-    return vf_mul(vf_mul(p, scale), vf_bits(vu_shl(vu_add(rest, one), 23)));
+    return vf_scale2(p, n);
 }
 
 /* 1 / (1 + exp(-x)) */

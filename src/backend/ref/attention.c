@@ -1,6 +1,7 @@
 /* attention.c: causal attention within each segment, with shared kv heads (GQA), forward and backward.
  *
- * Query i of a segment (row q0 + i of q), head h, kv head h / (H/K), sees keys j = 0 ... k_count - q_count + i:
+ * Query i of a segment (row q0 + i of q), head h, kv head h / (H/K), sees keys j = 0 ... k_count - q_count + i, of them the last
+ * `window` where that is not 0:
  *   s[i,j] = scale sum_d q[i,hD+d] k[j,gD+d]          lse[i,h] = log sum_j exp s[i,j]
  *   p[i,j] = exp(s[i,j] - lse[i,h])                   o[i,hD+d] = sum_j p[i,j] v[j,gD+d]
  * Backward, with dp[i,j] = sum_d dout[i,hD+d] v[j,gD+d] and delta[i,h] = sum_d dout[i,hD+d] o[i,hD+d] = sum_j p[i,j] dp[i,j]:
@@ -33,10 +34,16 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* The row of k after the last one that query row t of the segment sees, and the first row of q that sees key row u. */
+/* Rows of k that query row t of the segment sees, and rows of q that see key row u: [begin, end). */
 static int64_t keys_end(const stlora_segment *seg, int64_t t)
 {
     return seg->k0 + seg->k_count - seg->q_count + (t - seg->q0) + 1;
+}
+
+static int64_t keys_begin(const stlora_segment *seg, int64_t window, int64_t t)
+{
+    const int64_t end = keys_end(seg, t);
+    return window > 0 && end - seg->k0 > window ? end - window : seg->k0;
 }
 
 static int64_t queries_begin(const stlora_segment *seg, int64_t u)
@@ -45,16 +52,24 @@ static int64_t queries_begin(const stlora_segment *seg, int64_t u)
     return seg->q0 + (first > 0 ? first : 0);
 }
 
+static int64_t queries_end(const stlora_segment *seg, int64_t window, int64_t u)
+{
+    const int64_t all = seg->q0 + seg->q_count;
+    if (window == 0) return all;
+    const int64_t end = seg->q0 + (u - seg->k0) - (seg->k_count - seg->q_count) + window;
+    return end < seg->q0 ? seg->q0 : smaller(end, all);
+}
+
 static void attend(const stlora_attention_args *a, const stlora_segment *seg, int64_t t, int64_t h)
 {
     const int64_t dim = a->head_dim, q_col = h * dim, k_col = h / (a->heads / a->kv_heads) * dim;
-    const int64_t end = keys_end(seg, t);
+    const int64_t begin = keys_begin(seg, a->window, t), end = keys_end(seg, t);
     double largest = -HUGE_VAL, sum = 0;
-    for (int64_t u = seg->k0; u < end; u++) {
+    for (int64_t u = begin; u < end; u++) {
         const double s = a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim);
         if (s > largest) largest = s; /* a NaN is passed by here and comes back in the sum */
     }
-    for (int64_t u = seg->k0; u < end; u++) {
+    for (int64_t u = begin; u < end; u++) {
         sum += exp(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim) - largest);
     }
     const double lse = largest + log(sum);
@@ -63,7 +78,7 @@ static void attend(const stlora_attention_args *a, const stlora_segment *seg, in
     for (int64_t d0 = 0; d0 < dim; d0 += BLOCK) {
         const int64_t width = smaller(dim - d0, BLOCK);
         double o[BLOCK] = {0};
-        for (int64_t u = seg->k0; u < end; u++) {
+        for (int64_t u = begin; u < end; u++) {
             const double p = exp(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim) - lse);
             for (int64_t d = 0; d < width; d++)
                 o[d] += p * stlora_ref_get(a->v, u, k_col + d0 + d);
@@ -104,7 +119,7 @@ static void grad_of_query(const stlora_attention_grad_args *a, const stlora_segm
     for (int64_t d0 = 0; d0 < dim; d0 += BLOCK) {
         const int64_t width = smaller(dim - d0, BLOCK);
         double dq[BLOCK] = {0};
-        for (int64_t u = seg->k0; u < keys_end(seg, t); u++) {
+        for (int64_t u = keys_begin(seg, a->window, t); u < keys_end(seg, t); u++) {
             double p, ds;
             score_grad(a, t, u, h, &p, &ds);
             for (int64_t d = 0; d < width; d++) {
@@ -124,7 +139,7 @@ static void grad_of_key(const stlora_attention_grad_args *a, const stlora_segmen
         const int64_t width = smaller(dim - d0, BLOCK);
         double dk[BLOCK] = {0}, dv[BLOCK] = {0};
         for (int64_t h = g * group; h < (g + 1) * group; h++) {
-            for (int64_t t = queries_begin(seg, u); t < seg->q0 + seg->q_count; t++) {
+            for (int64_t t = queries_begin(seg, u); t < queries_end(seg, a->window, u); t++) {
                 double p, ds;
                 score_grad(a, t, u, h, &p, &ds);
                 for (int64_t d = 0; d < width; d++) {
