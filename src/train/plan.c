@@ -23,8 +23,8 @@ enum {
     SLICE = 512,         /* products of more rows are no faster, and their operands leave the cache */
     LEAST_SLICE = 64,    /* of slices and of chunks of logits, below which the price is felt */
     LEAST_LOGITS = 16,
-    LOGITS_BYTES = 64 << 20, /* of one chunk */
-    MOST_STRIDE = 8          /* beyond, an input saved costs more than it brings */
+    LOGITS_BYTES = 160 << 20, /* of one chunk */
+    MOST_STRIDE = 8           /* beyond, an input saved costs more than it brings */
 };
 
 stlora_status stlora_memory_parse(const char *text, int64_t *bytes, stlora_error *err)
@@ -93,10 +93,11 @@ int64_t stlora_memory_held(int64_t *peak)
 
 /* ---- what a shape costs ---- */
 
-/* Time of a product of few rows against that of many: the weights come from memory once for all rows (3 % at 128, 30 % at 16). */
-static double of_rows(int64_t rows)
+/* Time of a product of few rows against that of many, as measured (bench/LOG.md, "Memory"): the weights come from memory once for all
+ * rows. A block's are 3 % slower at 128 rows and 30 % at 16; the vocabulary's, which no cache holds, 27 % and 190 %. */
+static double of_rows(int64_t rows, double slow)
 {
-    return 1 + 5 / (double)rows;
+    return 1 + slow / (double)rows;
 }
 
 static double site_flops(const stlora_transformer *model, int site)
@@ -105,12 +106,13 @@ static double site_flops(const stlora_transformer *model, int site)
     return 2.0 * (double)place->n * (double)place->m;
 }
 
-/* Operations of each part for one token, computed once. Attention over `longest` positions runs at about half a product's rate. */
+/* Operations of each part for one token, computed once. Attention over `longest` positions runs at about a third of a
+ * product's rate. */
 static void part_flops(const stlora_transformer *model, int64_t longest, double flops[STLORA_PART_COUNT])
 {
     const stlora_hf_config *c = &model->config;
     double attention = 2.0 * (double)(c->heads * c->head_dim) * (double)(longest + 1);
-    flops[STLORA_PART_ATTENTION] = site_flops(model, STLORA_SITE_QKV) + 2 * attention;
+    flops[STLORA_PART_ATTENTION] = site_flops(model, STLORA_SITE_QKV) + 3 * attention;
     flops[STLORA_PART_MID] = site_flops(model, STLORA_SITE_O);
     flops[STLORA_PART_UP] = site_flops(model, STLORA_SITE_UP);
 }
@@ -131,7 +133,7 @@ double stlora_plan_cost(const stlora_transformer *model, const stlora_lora *lora
     int64_t stride = shape->input_stride > 1 ? shape->input_stride : 1, stretches = (bare + stride - 1) / stride;
     double forward = block * (double)(model->config.layers + reached + bare - stretches);
     double head = 2.0 * (double)(model->config.hidden_size * model->config.vocab_size) * (shape->train ? 2 : 1);
-    return (forward + again) * of_rows(slice) + head * of_rows(rows);
+    return (forward + again) * of_rows(slice, 5) + head * of_rows(rows, 30);
 }
 
 /* ---- the cheapest that fits ---- */

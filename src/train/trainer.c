@@ -185,6 +185,8 @@ static stlora_status plan_memory(stlora_trainer *t, int64_t longest, stlora_erro
     int64_t bound, peak, scratch = (int64_t)stlora_backend_scratch_bytes(s->backend);
     stlora_pass_bytes bytes;
     p->bytes_mapped = (int64_t)stlora_safetensors_bytes(s->model->files);
+    /* What is free must hold the files too, which a step walks through twice; a file too large for that is read from disk. */
+    if (!c->max_memory) t->budget = p->bytes_mapped < t->budget / 4 * 3 ? t->budget - p->bytes_mapped : t->budget / 4;
     p->bytes_adapter = (int64_t)(s->lora->elements * sizeof(float));
     p->bytes_gradients = p->bytes_adapter;
     p->bytes_optimizer = 2 * p->bytes_adapter;
@@ -205,6 +207,9 @@ static stlora_status plan_memory(stlora_trainer *t, int64_t longest, stlora_erro
     p->bytes_workspace = (int64_t)bytes.workspace + scratch;
     p->bytes_logits = (int64_t)bytes.logits;
     p->bytes_total = (int64_t)(task.fixed + bytes.activations + bytes.workspace + bytes.logits);
+    if (peak > t->budget)
+        return stlora_fail(err, STLORA_E_NOMEM, "--max-memory: reading the rows has taken %lld MiB, given %lld MiB",
+                           (long long)((peak >> 20) + 1), (long long)(t->budget >> 20));
     if (peak > p->bytes_total) { /* reading took more than training will */
         p->bytes_program += peak - p->bytes_total;
         p->bytes_total = peak;

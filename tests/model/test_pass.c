@@ -388,6 +388,34 @@ static void test_the_plan_changes_no_bit(void **state)
     }
 }
 
+/* Inputs that are not kept lie in one place for every stretch of blocks; with seven blocks there are stretches above each other. */
+static void test_strides_change_no_bit(void **state)
+{
+    (void)state;
+    enum { LAYERS = 7 };
+    stlora_error err = {0};
+    packed p = {0};
+    wanted w;
+    stlora_transformer *model = tiny_open("deep", &(tiny_options){.family = "llama", .layers = LAYERS});
+    stlora_backend *backend = backend_of("cpu", 1);
+    static const char *const targets[2] = {"all-linear",
+                                           "2.self_attn.q_proj,5.mlp.down_proj"}; /* down to layer 0, to 2 */
+    pack(&p, whole, ROWS, -1);
+    for (int t = 0; t < 2; t++) {
+        setting s = {model, tiny_lora(model, targets[t], 3, 0.2, true), backend, STLORA_BF16, 0, 0, 4, 0, {0}};
+        w.loss = gradients(&s, &p, 0.1);
+        assert_ok(stlora_alloc(&w.grads, s.lora->elements, sizeof(float), "gradients", &err));
+        memcpy(w.grads, s.lora->grads, s.lora->elements * sizeof(float));
+        for (s.recomputed = 0; s.recomputed <= LAYERS; s.recomputed++)
+            for (s.stride = 2; s.stride <= LAYERS; s.stride++)
+                same(&s, &w, gradients(&s, &p, 0.1), "stride", (int)(10 * s.recomputed + s.stride));
+        stlora_free(w.grads);
+        stlora_lora_free(s.lora);
+    }
+    stlora_backend_free(backend);
+    stlora_transformer_close(model);
+}
+
 /* Rows of a pack have the log-probabilities that they have alone, bit for bit, and the loss is their sum in order. */
 static void test_rows_do_not_see_each_other(void **state)
 {
@@ -564,6 +592,7 @@ int main(void)
         TINY_TEST(test_tied_and_biased),
         TINY_TEST(test_some_maps_are_as_all),
         TINY_TEST(test_the_plan_changes_no_bit),
+        TINY_TEST(test_strides_change_no_bit),
         TINY_TEST(test_rows_do_not_see_each_other),
         TINY_TEST(test_bf16_is_near),
         TINY_TEST(test_dropout_masks),

@@ -112,7 +112,7 @@ static stlora_pass *make_pass(const golden *g, const stlora_lora *lora, bool tra
                                .logits_rows = chunk,
                                .slice = 5,
                                .again = {recompute, recompute, recompute},
-                               .input_stride = recompute,
+                               .input_stride = 2,
                                .train = train,
                                .act = STLORA_F32};
     assert_ok(stlora_pass_create(&pass, g->model, lora, g->backend, &shape, &err));

@@ -61,9 +61,9 @@ typedef struct case_of_plan {
 } case_of_plan;
 
 static const case_of_plan cases[] = {
-    {"llama", "all-linear", STLORA_F32, true, 0, 50, 700, 16, 2},
-    {"llama", "all-linear", STLORA_BF16, true, 0.1, 60, 60, 1, 2},
-    {"llama", "1.mlp.down_proj", STLORA_F32, true, 0, 30, 3000, 100, 1},
+    {"llama", "all-linear", STLORA_F32, true, 0, 50, 700, 16, 4},
+    {"llama", "all-linear", STLORA_BF16, true, 0.1, 60, 60, 1, 4},
+    {"llama", "1.mlp.down_proj", STLORA_F32, true, 0, 30, 3000, 100, 3},
     {"llama", "lm_head", STLORA_F32, true, 0.1, 30, 300, 10, 0},
     {"gpt2", "all-linear", STLORA_F32, false, 0, 64, 6400, 100, 0},
     {"gpt2", "c_attn,lm_head", STLORA_BF16, true, 0, 1, 40, 40, 2},
@@ -76,13 +76,14 @@ static double cheapest(const stlora_transformer *model, const stlora_lora *lora,
                        int64_t reached, size_t available)
 {
     double best = (double)INFINITY;
-    int64_t micro = task->batch_tokens < 2048 ? task->batch_tokens : 2048, levels = reached + 1;
+    int64_t micro = task->batch_tokens < 2048 ? task->batch_tokens : 2048, levels = reached + 1,
+            strides = reached > 1 ? reached - 1 : 0;
     for (int64_t tokens = micro; tokens >= task->longest;
          tokens = tokens / 2 > task->longest || tokens == task->longest ? tokens / 2 : task->longest) {
         for (int64_t slice = 512; slice >= 64; slice /= 2) {
             for (int64_t rows = tokens < 512 ? tokens : 512; rows >= 1;
                  rows = rows / 2 > 16 || rows <= 16 ? rows / 2 : 16) {
-                for (int64_t choice = 0; choice < levels * levels * levels + 1; choice++) {
+                for (int64_t choice = 0; choice < levels * levels * levels + strides; choice++) {
                     stlora_pass_shape shape = {
                         .max_tokens = tokens,
                         .max_segments = task->batch_size,
@@ -92,9 +93,9 @@ static double cheapest(const stlora_transformer *model, const stlora_lora *lora,
                         .again = {choice % levels, choice / levels % levels, choice / (levels * levels)},
                         .train = task->train,
                         .act = task->act};
-                    if (choice == levels * levels * levels) {
-                        if (reached < 2) continue;
-                        shape.again[0] = shape.again[1] = shape.again[2] = shape.input_stride = reached;
+                    if (choice >= levels * levels * levels) {
+                        shape.again[0] = shape.again[1] = shape.again[2] = reached;
+                        shape.input_stride = choice - levels * levels * levels + 2;
                     }
                     if (bytes_of(model, lora, &shape) > available) continue;
                     double cost = stlora_plan_cost(model, lora, &shape);
@@ -162,7 +163,7 @@ static void check_budgets(const stlora_transformer *model, const stlora_lora *lo
 static void test_budgets(void **state)
 {
     (void)state;
-    stlora_transformer *llama = tiny_open("llama", &(tiny_options){.family = "llama"}),
+    stlora_transformer *llama = tiny_open("llama", &(tiny_options){.family = "llama", .layers = 4}),
                        *gpt2 = tiny_open("gpt2", &(tiny_options){.family = "gpt2"});
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const stlora_transformer *model = strcmp(cases[i].family, "gpt2") == 0 ? gpt2 : llama;

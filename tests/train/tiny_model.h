@@ -32,6 +32,7 @@ typedef struct tiny_options {
     const char *family;            /* "llama", "qwen2", "gpt2" */
     bool untied, bare, sharded;    /* bare: names without "model." or "transformer." */
     bool attention_bias, mlp_bias; /* llama only */
+    int layers;                    /* 0 = TINY_LAYERS */
     stlora_dtype dtype;            /* of every tensor */
     const char *without;           /* a tensor that is left out */
     const char *longer;            /* a tensor with one row too many */
@@ -134,12 +135,17 @@ static inline void tiny_map(tiny_list *list, int layer, const char *module, int6
     if (bias) tiny_add(list, tiny_name(o, layer, leaf), out, 0, 0, 0.3);
 }
 
+static inline int tiny_layers(const tiny_options *o)
+{
+    return o->layers ? o->layers : TINY_LAYERS;
+}
+
 static inline void tiny_gpt2(tiny_list *list)
 {
     const tiny_options *o = list->options;
     tiny_add(list, tiny_name(o, -1, "wte.weight"), TINY_VOCAB, TINY_HIDDEN, 0, 0.6);
     tiny_add(list, tiny_name(o, -1, "wpe.weight"), TINY_POSITIONS, TINY_HIDDEN, 0, 0.6);
-    for (int l = 0; l < TINY_LAYERS; l++) {
+    for (int l = 0; l < tiny_layers(o); l++) {
         tiny_add(list, tiny_name(o, l, "ln_1.weight"), TINY_HIDDEN, 0, 1, 0.3);
         tiny_add(list, tiny_name(o, l, "ln_1.bias"), TINY_HIDDEN, 0, 0, 0.3);
         tiny_map(list, l, "attn.c_attn", 3 * TINY_HIDDEN, TINY_HIDDEN, true);
@@ -159,7 +165,7 @@ static inline void tiny_llama(tiny_list *list)
     bool qwen2 = strcmp(o->family, "qwen2") == 0;
     int64_t q = TINY_HEADS * TINY_HEAD, kv = TINY_KV * TINY_HEAD;
     tiny_add(list, tiny_name(o, -1, "embed_tokens.weight"), TINY_VOCAB, TINY_HIDDEN, 0, 1);
-    for (int l = 0; l < TINY_LAYERS; l++) {
+    for (int l = 0; l < tiny_layers(o); l++) {
         tiny_add(list, tiny_name(o, l, "input_layernorm.weight"), TINY_HIDDEN, 0, 1, 0.3);
         tiny_map(list, l, "self_attn.q_proj", q, TINY_HIDDEN, qwen2 || o->attention_bias);
         tiny_map(list, l, "self_attn.k_proj", kv, TINY_HIDDEN, qwen2 || o->attention_bias);
@@ -179,12 +185,12 @@ static inline void tiny_config(const char *dir, const tiny_options *o)
     json_t *config =
         strcmp(o->family, "gpt2") == 0
             ? json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:f, s:n, s:n}", "model_type", o->family, "n_embd",
-                        TINY_HIDDEN, "n_layer", TINY_LAYERS, "n_head", TINY_HEADS, "n_positions", TINY_POSITIONS,
+                        TINY_HIDDEN, "n_layer", tiny_layers(o), "n_head", TINY_HEADS, "n_positions", TINY_POSITIONS,
                         "n_inner", TINY_INNER, "vocab_size", TINY_VOCAB, "tie_word_embeddings", !o->untied,
                         "layer_norm_epsilon", 1e-5, "bos_token_id", "eos_token_id")
             : json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:f, s:n, s:n}", "model_type",
                         o->family, "hidden_size", TINY_HIDDEN, "intermediate_size", TINY_INNER, "num_hidden_layers",
-                        TINY_LAYERS, "num_attention_heads", TINY_HEADS, "num_key_value_heads", TINY_KV,
+                        tiny_layers(o), "num_attention_heads", TINY_HEADS, "num_key_value_heads", TINY_KV,
                         "max_position_embeddings", TINY_POSITIONS, "vocab_size", TINY_VOCAB, "tie_word_embeddings",
                         !o->untied, "attention_bias", o->attention_bias, "mlp_bias", o->mlp_bias, "rms_norm_eps", 1e-5,
                         "bos_token_id", "eos_token_id");
