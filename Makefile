@@ -4,7 +4,7 @@
 #   make demo       installs what is missing, builds, trains on the embedded model, shows before and after
 #   make test       installs what is missing, builds, runs the tests
 #   make install    PREFIX=/usr/local by default, DESTDIR is honoured
-#   make bench      builds and runs the benches
+#   make bench      builds and runs the benches (bench/README.md); BENCH_FLAGS chooses, PYTHON names one with PyTorch and PEFT
 #   make test-valgrind  the kernels' tests and a tiny run of the command under valgrind
 #   make test-peft  compares adapters with PyTorch and PEFT (a virtual environment in .venv)
 #   make deps       installs what build and tests need (packages.txt); INSTALL=no keeps every target from installing
@@ -52,7 +52,7 @@ bench:
 	$(call packages,build bench)
 	$(call configure,bench)
 	$(compile)
-	for bench in $(BUILD)/bench/bench_*; do $$bench || exit 1; done
+	PYTHON="$(PYTHON)" python3 bench/run.py --build $(BUILD) $(BENCH_FLAGS)
 
 install: all
 	cmake --install $(BUILD) --prefix $(PREFIX)

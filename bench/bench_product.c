@@ -6,14 +6,13 @@
  * is dX = dY W over the same memory. Shapes are OUTxIN of the forward map. Every number is the best of N tries; the ceiling is taken anew
  * before every shape, since other programs share the machine, and the best so far counts. The level is the environment's (STLORA_CPU_LEVEL).
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
-#include "base/memory.h"
 #include "backend/ceiling.h"
+#include "base/memory.h"
+#include "measure.h"
 #include "tensor/dtype.h"
 
 typedef struct shape {
@@ -31,64 +30,27 @@ typedef struct options {
     shape only;
 } options;
 
-static void fill(void *to, stlora_dtype dtype, int64_t count)
-{
-    uint64_t state = 88172645463325252u;
-    for (int64_t i = 0; i < count; i++) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        const float value = (float)(state >> 40) * 0x1p-24f - 0.5f;
-        if (dtype == STLORA_F32) {
-            ((float *)to)[i] = value;
-        } else {
-            ((uint16_t *)to)[i] = stlora_f32_to_bf16(value);
-        }
-    }
-}
+typedef struct call {
+    const stlora_backend *backend;
+    const stlora_product_args *args;
+} call;
 
-static void must(stlora_status status, const stlora_error *err)
+static void run(void *context)
 {
-    if (status == STLORA_OK) return;
-    (void)fprintf(stderr, "bench_product: %s\n", err->text);
-    exit(1);
+    const call *c = context;
+    c->backend->product(c->backend, c->args);
 }
-
-/* Seconds of one product, best of tries; calls too short for the clock are repeated. */
-static double measure(const stlora_backend *backend, const stlora_product_args *args, int tries)
-{
-    const double flops = 2.0 * (double)args->tokens * (double)args->in * (double)args->out;
-    int repeats = (int)(2e7 / flops) + 1;
-    double best = HUGE_VAL;
-    for (int i = 0; i < tries; i++) {
-        const double begin = stlora_ceiling_clock(backend->threads);
-        for (int r = 0; r < repeats; r++)
-            backend->product(backend, args);
-        const double seconds = (stlora_ceiling_clock(backend->threads) - begin) / repeats;
-        if (seconds < best) best = seconds;
-    }
-    return best;
-}
-
-typedef struct buffers {
-    void *w, *x, *y;
-} buffers;
 
 static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stlora_backend *backend, double *ceiling)
 {
-    stlora_error err = {0};
-    buffers b;
     int64_t most = 0;
     for (int i = 0; i < o->token_counts; i++)
         if (o->tokens[i] > most) most = o->tokens[i];
-    const size_t size = stlora_dtype_size(dtype), wide = (size_t)(s.in > s.out ? s.in : s.out);
-    must(stlora_alloc(&b.w, (size_t)(s.out * s.in), size, "weights", &err), &err);
-    must(stlora_alloc(&b.x, (size_t)most * wide, size, "x", &err), &err);
-    must(stlora_alloc(&b.y, (size_t)most * wide, size, "y", &err), &err);
-    fill(b.w, dtype, s.out * s.in);
-    fill(b.x, dtype, most * (int64_t)wide);
-    const double now =
-        stlora_ceiling_flops(dtype == STLORA_BF16 && backend->fast_bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, o->threads, 10);
+    const int64_t wide = s.in > s.out ? s.in : s.out;
+    void *w = measure_numbers(dtype, s.out * s.in), *x = measure_numbers(dtype, most * wide);
+    void *y = measure_numbers(dtype, most * wide);
+    const double now = stlora_ceiling_flops(
+        dtype == STLORA_BF16 && backend->fast_bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, o->threads, 10);
     if (now > *ceiling) *ceiling = now;
     for (int direction = 0; direction < 2; direction++) {
         for (int i = 0; i < o->token_counts; i++) {
@@ -97,14 +59,14 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
             stlora_product_args args = {.tokens = tokens,
                                         .in = in,
                                         .out = out,
-                                        .x = {b.x, dtype, tokens, in, in},
-                                        .w = b.w,
+                                        .x = {x, dtype, tokens, in, in},
+                                        .w = w,
                                         .w_dtype = dtype,
                                         .w_layout = direction ? STLORA_IN_OUT : STLORA_OUT_IN,
                                         .ldw = s.in,
                                         .scale = 1.0,
-                                        .y = {b.y, dtype, tokens, out, out}};
-            const double seconds = measure(backend, &args, o->tries);
+                                        .y = {y, dtype, tokens, out, out}};
+            const double seconds = measure_best(o->threads, o->tries, run, &(call){backend, &args});
             const double rate = 2.0 * (double)tokens * (double)in * (double)out / seconds / 1e9;
             (void)printf("%s,%s,%s,%lldx%lld,%lld,%d,%.3f,%.1f,%.1f,%.1f\n", backend->name, stlora_dtype_name(dtype),
                          direction ? "backward" : "forward", (long long)s.out, (long long)s.in, (long long)tokens,
@@ -112,9 +74,9 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
             (void)fflush(stdout);
         }
     }
-    stlora_free(b.w);
-    stlora_free(b.x);
-    stlora_free(b.y);
+    stlora_free(w);
+    stlora_free(x);
+    stlora_free(y);
 }
 
 static void parse_tokens(options *o, const char *text)
@@ -166,7 +128,7 @@ int main(int argc, char **argv)
     const options o = parse(argc, argv);
     stlora_error err = {0};
     stlora_backend *backend;
-    must(stlora_backend_create(&backend, "cpu", o.threads, &err), &err);
+    measure_must(stlora_backend_create(&backend, "cpu", o.threads, &err), &err);
     (void)printf("level,dtype,direction,shape,tokens,threads,ms,gflops,ceiling_gflops,percent\n");
     const size_t count = o.only.out ? 1 : sizeof real_shapes / sizeof real_shapes[0];
     for (int pass = 0; pass < 2; pass++) {

@@ -170,14 +170,17 @@ typedef struct attention_size {
     double queries, keys, pairs;
 } attention_size;
 
-static attention_size size_of(const stlora_segment *segments, int64_t segment_count)
+/* Of a segment's q queries, the first ones see k-q+1, k-q+2, ... keys while that is at most the window, the others all of it. */
+static attention_size size_of(const stlora_segment *segments, int64_t segment_count, int64_t window)
 {
     attention_size size = {0};
     for (int64_t s = 0; s < segment_count; s++) {
-        const double q = (double)segments[s].q_count, k = (double)segments[s].k_count;
-        size.queries += q;
-        size.keys += k;
-        size.pairs += q * (k - q) + q * (q + 1) / 2;
+        const int64_t q = segments[s].q_count, k = segments[s].k_count, before = k - q;
+        const int64_t reached = window == 0 || window >= k ? q : window > before ? window - before : 0;
+        const double growing = (double)reached, full = (double)(q - reached);
+        size.queries += (double)q;
+        size.keys += (double)k;
+        size.pairs += growing * (double)before + growing * (growing + 1) / 2 + full * (double)window;
     }
     return size;
 }
@@ -185,7 +188,7 @@ static attention_size size_of(const stlora_segment *segments, int64_t segment_co
 /* Two products: q k^T and p v. */
 static void attention(const stlora_backend *face, const stlora_attention_args *a)
 {
-    const attention_size size = size_of(a->segments, a->segment_count);
+    const attention_size size = size_of(a->segments, a->segment_count, a->window);
     const double q = (double)(a->heads * a->head_dim), kv = (double)(a->kv_heads * a->head_dim);
     const double act = (double)stlora_dtype_size(a->q.dtype);
     const double start = now();
@@ -198,7 +201,7 @@ static void attention(const stlora_backend *face, const stlora_attention_args *a
 /* Five products: q k^T again, dout v^T, and dq, dk, dv. */
 static void attention_grad(const stlora_backend *face, const stlora_attention_grad_args *a)
 {
-    const attention_size size = size_of(a->segments, a->segment_count);
+    const attention_size size = size_of(a->segments, a->segment_count, a->window);
     const double q = (double)(a->heads * a->head_dim), kv = (double)(a->kv_heads * a->head_dim);
     const double act = (double)stlora_dtype_size(a->q.dtype);
     const double start = now();

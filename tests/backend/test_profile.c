@@ -137,7 +137,7 @@ static void counts_are_the_formulas(void **state)
     assert_line(tables->profile, "product x W 5->4", 1, 2 * 3 * 5 * 4, 2 * 5 * 4 + 4 * 3 * 5 + 4 * 3 * 4);
 }
 
-/* Two segments of 3 and 2 tokens, 2 heads of 2 on 1 kv head: 6 + 3 pairs. */
+/* Two segments of 3 and 2 tokens, 2 heads of 2 on 1 kv head: 6 + 3 pairs; with a window of 2, 5 + 3. */
 static void attention_counts_what_a_query_sees(void **state)
 {
     const pair_of_tables *tables = *state;
@@ -146,18 +146,22 @@ static void attention_counts_what_a_query_sees(void **state)
     static const float q[5 * 4], k[5 * 2];
     static float o[5 * 4], lse[5 * 2];
     stlora_op_profile_record(tables->profile, true);
-    table->attention(table, &(stlora_attention_args){.heads = 2,
-                                                     .kv_heads = 1,
-                                                     .head_dim = 2,
-                                                     .scale = 1,
-                                                     .segments = segments,
-                                                     .segment_count = 2,
-                                                     .q = {q, STLORA_F32, 5, 4, 4},
-                                                     .k = {k, STLORA_F32, 5, 2, 2},
-                                                     .v = {k, STLORA_F32, 5, 2, 2},
-                                                     .o = stlora_mat_whole(o, STLORA_F32, 5, 4),
-                                                     .lse = lse});
+    stlora_attention_args args = {.heads = 2,
+                                  .kv_heads = 1,
+                                  .head_dim = 2,
+                                  .scale = 1,
+                                  .segments = segments,
+                                  .segment_count = 2,
+                                  .q = {q, STLORA_F32, 5, 4, 4},
+                                  .k = {k, STLORA_F32, 5, 2, 2},
+                                  .v = {k, STLORA_F32, 5, 2, 2},
+                                  .o = stlora_mat_whole(o, STLORA_F32, 5, 4),
+                                  .lse = lse};
+    table->attention(table, &args);
     assert_line(tables->profile, "attention 2/1x2", 1, 2 * 2 * 9 * 4, 4 * (5 * 4 + 5 * 2 + 5 * 2 + 5 * 4 + 5 * 2));
+    args.window = 2;
+    table->attention(table, &args);
+    assert_float_equal(find(tables->profile, "attention 2/1x2")->flops, 2 * 2 * (9 + 8) * 4, 0);
 }
 
 static void ceilings_are_numbers(void **state)

@@ -1,0 +1,42 @@
+/* bench_ceiling: what the machine can do at most, with one thread and with several.
+ *
+ *   bench_ceiling [--threads N] [--tries N]
+ *
+ * CSV on standard output: fp32 and bf16 multiply-adds in GFLOP/s (0 where the processor has no such instruction), reading memory in GB/s.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ceiling.h"
+#include "base/memory.h"
+#include "measure.h"
+
+enum { MEMORY_NUMBERS = 64 << 20, READS = 5 }; /* 256 MB: larger than any cache here */
+
+static void measure_all(int threads, int tries, const float *memory)
+{
+    (void)printf("fp32,%d,%.1f,GFLOP/s\n", threads, stlora_ceiling_flops(STLORA_CEILING_FP32, threads, tries));
+    (void)printf("bf16,%d,%.1f,GFLOP/s\n", threads, stlora_ceiling_flops(STLORA_CEILING_BF16, threads, tries));
+    (void)printf("memory,%d,%.1f,GB/s\n", threads,
+                 stlora_ceiling_read(memory, MEMORY_NUMBERS * sizeof *memory, threads, READS));
+}
+
+int main(int argc, char **argv)
+{
+    int threads = 1, tries = 50;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--threads") == 0) threads = (int)strtol(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--tries") == 0) tries = (int)strtol(argv[i + 1], NULL, 10);
+    }
+    if (argc % 2 == 0 || threads < 1 || tries < 1) {
+        (void)fprintf(stderr, "usage: bench_ceiling [--threads N] [--tries N]\n");
+        return 2;
+    }
+    float *memory = measure_numbers(STLORA_F32, MEMORY_NUMBERS);
+    (void)printf("what,threads,rate,unit\n");
+    measure_all(1, tries, memory);
+    if (threads > 1) measure_all(threads, tries, memory);
+    stlora_free(memory);
+    return 0;
+}
