@@ -195,7 +195,8 @@ typedef struct stlora_activation_grad_args {
 
 /* cross_entropy: over rows of logits (N, V) F32 with one target each:
  *   logprob[i] = logits[i, target] - logsumexp(logits[i, :])          *loss -= sum_i logprob[i] (in double, i ascending)
- *   dlogits(i, v) = scale * (softmax(logits[i, :])[v] - [v == target]), act or F32, may be the logits' own memory; data NULL = no gradient */
+ *   dlogits(i, v) = scale * (softmax(logits[i, :])[v] - [v == target]), act or F32; data NULL = no gradient.
+ * dlogits may be the logits' own memory, each row beginning where its logits begin. */
 typedef struct stlora_cross_entropy_args {
     int64_t rows, vocab;
     stlora_cmat logits;

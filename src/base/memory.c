@@ -1,12 +1,15 @@
-/* memory.c: see memory.h. The block's alignment comes from aligned_alloc, whose size must be a multiple of it. */
+/* memory.c: see memory.h. The block's alignment comes from aligned_alloc. */
 #include "base/memory.h"
 
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/size.h"
+
+enum { HUGE_PAGE = 2 << 20 };
 
 static bool round_up(size_t bytes, size_t *out)
 {
@@ -23,9 +26,14 @@ stlora_status stlora_alloc(void *out, size_t count, size_t size, const char *wha
     if (!stlora_size_mul(count, size, &bytes) || !round_up(bytes, &padded) || padded > PTRDIFF_MAX)
         return stlora_fail(err, STLORA_E_NOMEM, "%s: %zu times %zu bytes is more than a computer can address",
                            what, count, size);
-    void *block = aligned_alloc(STLORA_ALIGN, padded);
+    bool large = padded >= 2 * HUGE_PAGE;
+    void *block = aligned_alloc(large ? HUGE_PAGE : STLORA_ALIGN, padded);
     if (!block)
         return stlora_fail(err, STLORA_E_NOMEM, "%s: no memory for %zu bytes", what, padded);
+#ifdef MADV_HUGEPAGE
+    /* Advice only: large pages where the system gives them, so that walks over large matrices look up fewer. */
+    if (large) (void)madvise(block, padded / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
     memset(block, 0, padded);
     memcpy(out, &block, sizeof block);
     return STLORA_OK;

@@ -203,6 +203,14 @@ static stlora_back back_slice(const stlora_stage *stage, const stlora_back *back
     return slice;
 }
 
+/* Is any map of the site adapted? Only then its input is needed again. */
+static bool adapted(const stlora_stage *stage, const stlora_place *site)
+{
+    for (int k = 0; k < site->count; k++)
+        if (stage->lora->of[site->maps[k].id]) return true;
+    return false;
+}
+
 /* x'' = x' + map_down(a), a = act(up), up = maps(norm2(x')), of a slice: back->dx becomes the gradient of x'. False where nothing below is
  * adapted. */
 static bool inner_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
@@ -220,11 +228,12 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
 
     if (!acts->mid_kept) stlora_block_mid(stage, layer, acts);
     if (!acts->up_kept) stlora_block_up(stage, layer, acts);
-    backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
-                                                           .tokens = T,
-                                                           .width = F,
-                                                           .x = up,
-                                                           .y = stlora_mat_whole(stage->a, act, T, F)});
+    if (adapted(stage, &sites[STLORA_SITE_DOWN]))
+        backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
+                                                               .tokens = T,
+                                                               .width = F,
+                                                               .x = up,
+                                                               .y = stlora_mat_whole(stage->a, act, T, F)});
     dx_as_act(stage, back);
     bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
     site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F},
@@ -239,7 +248,8 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
                                                             .x = up,
                                                             .dy = {back->da, act, T, F, F},
                                                             .dx = stlora_mat_whole(acts->up, act, T, up_width)});
-    if (acts->up_kept) stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+    if (acts->up_kept && adapted(stage, &sites[STLORA_SITE_UP]))
+        stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
     below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
     site_backward(stage, back, &sites[STLORA_SITE_UP], (stlora_cmat){stage->h, act, T, C, C},
                   acts->lowrank[STLORA_SITE_UP], acts->up, act,
@@ -272,7 +282,7 @@ static void qkv_backward(const stlora_stage *stage, const stlora_back *back, int
     int64_t T = stage->tokens, C = stage->model->config.hidden_size;
     stlora_mat none = {0};
     bool below = needed_below(stage, site->maps[0].id);
-    stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
+    if (adapted(stage, site)) stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
     site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, acts->lowrank[STLORA_SITE_QKV],
                   back->dqkv, stage->act, below ? stlora_mat_whole(back->dh, STLORA_F32, T, C) : none);
     if (below) norm_backward(stage, back, &block->norm1, acts->x_in, acts->stats1);

@@ -17,7 +17,6 @@ void stlora_head_lay_out(stlora_head *head, const stlora_stage *stage, stlora_ar
     head->targets = stlora_arena_take(arena, N, sizeof *head->targets);
     if (map) head->lowrank = stlora_arena_take(arena, N * (size_t)map->r, sizeof(float));
     if (!train) return;
-    head->dlogits = stage->act == STLORA_F32 ? (void *)head->logits : stlora_arena_take(arena, N * V, act);
     head->dh = stlora_arena_take(arena, N * C, sizeof(float));
     head->dx = stlora_arena_take(arena, N * C, sizeof(float));
     if (!map) return;
@@ -70,16 +69,24 @@ void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int6
                        stlora_mat_whole(head->logits, STLORA_F32, count, V), false, head->lowrank);
 }
 
+/* dlogits (N, V) act take the logits' place: every row begins where its logits began, and is half empty where act is half a float. */
+static stlora_mat dlogits_of(const stlora_head *head, const stlora_stage *stage, int64_t count)
+{
+    int64_t V = stage->model->config.vocab_size;
+    int64_t ld = V * (int64_t)(sizeof(float) / stlora_dtype_size(stage->act));
+    return (stlora_mat){head->logits, stage->act, count, V, ld};
+}
+
 /* Gradient of one chunk: dlogits -> back->dx rows. */
 static void chunk_backward(stlora_head *head, const stlora_stage *stage, const int64_t *at, int64_t count,
                            const stlora_back *back)
 {
     const stlora_transformer *model = stage->model;
-    int64_t C = model->config.hidden_size, V = model->config.vocab_size;
+    int64_t C = model->config.hidden_size;
     stlora_stage rows = rows_stage(head, stage, at, count);
     stlora_back scratch = {.p = head->p, .expand = head->expand, .dx = head->dx, .dh = head->dh};
     stlora_map_backward(&rows, &scratch, &model->head, (stlora_cmat){head->h, stage->act, count, C, C}, head->lowrank,
-                        (stlora_cmat){head->dlogits, stage->act, count, V, V},
+                        stlora_mat_const(dlogits_of(head, stage, count)),
                         stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
     memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
     stage->backend->norm_grad(stage->backend,
@@ -107,7 +114,7 @@ void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_
         for (int64_t i = 0; i < count; i++)
             head->targets[i] = targets[at[from + i]];
         stlora_mat dlogits = {0};
-        if (back) dlogits = stlora_mat_whole(head->dlogits, stage->act, count, V);
+        if (back) dlogits = dlogits_of(head, stage, count);
         stage->backend->cross_entropy(stage->backend,
                                       &(stlora_cross_entropy_args){.rows = count,
                                                                    .vocab = V,

@@ -11,8 +11,7 @@ typedef struct stlora_head {
     float *rows;            /* (N, C) its gathered rows */
     void *h;                /* (N, C) act: normed */
     float *stats;           /* (N, 2) */
-    float *logits;          /* (N, V) */
-    void *dlogits;          /* (N, V) act; the logits' own memory where act is F32 */
+    float *logits;          /* (N, V); then their gradient */
     float *dh, *dx;         /* (N, C) */
     float *lowrank;         /* (N, r), only with an adapted head */
     float *p;               /* (N, r) */

@@ -23,7 +23,7 @@ enum {
     SLICE = 512,         /* products of more rows are no faster, and their operands leave the cache */
     LEAST_SLICE = 64,    /* of slices and of chunks of logits, below which the price is felt */
     LEAST_LOGITS = 16,
-    LOGITS_BYTES = 160 << 20, /* of one chunk */
+    LOGITS_BYTES = 320 << 20, /* of one chunk */
     MOST_STRIDE = 8           /* beyond, an input saved costs more than it brings */
 };
 
@@ -106,13 +106,13 @@ static double site_flops(const stlora_transformer *model, int site)
     return 2.0 * (double)place->n * (double)place->m;
 }
 
-/* Operations of each part for one token, computed once. Attention over `longest` positions runs at about a third of a
- * product's rate. */
+/* Operations of each part for one token, computed once. Attention over `longest` positions runs at about two
+ * thirds of a product's rate. */
 static void part_flops(const stlora_transformer *model, int64_t longest, double flops[STLORA_PART_COUNT])
 {
     const stlora_hf_config *c = &model->config;
     double attention = 2.0 * (double)(c->heads * c->head_dim) * (double)(longest + 1);
-    flops[STLORA_PART_ATTENTION] = site_flops(model, STLORA_SITE_QKV) + 3 * attention;
+    flops[STLORA_PART_ATTENTION] = site_flops(model, STLORA_SITE_QKV) + 1.5 * attention;
     flops[STLORA_PART_MID] = site_flops(model, STLORA_SITE_O);
     flops[STLORA_PART_UP] = site_flops(model, STLORA_SITE_UP);
 }
