@@ -162,47 +162,27 @@ ALWAYS_INLINE void tile_expect(const int mr, const int nv, const tile *t)
     }
 }
 
-/* Whole vectors of floats, the usual end: y = (add ? from : 0) + acc. */
-ALWAYS_INLINE void tile_store(const int mr, const int nv, const bool add, vf acc[TILE_MR][TILE_NV], const float *from,
-                              int64_t ld_from, float *y, int64_t ldy)
-{
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int j = 0; j < nv; j++)
-    {
-        const vf v = acc[i][j];
-        vf_store(y + i * ldy + j * VL, add ? vf_add(vf_load(from + i * ld_from + j * VL), v) : v);
-    }
-}
-
 /* The end of a tile: what was there, the sum, the bias; in this order. */
 ALWAYS_INLINE void tile_finish(const int mr, const int nv, vf acc[TILE_MR][TILE_NV], const tile *t)
 {
-    /* by value: what is stored could be the tile's own fields, as far as the compiler knows */
-    const tile e = *t;
-    const int last = e.cols - (nv - 1) * VL;
-    if (last == VL && e.y_dtype == STLORA_F32 && !e.bias && (!e.from || e.from_dtype == STLORA_F32)) {
-        if (e.from)
-            tile_store(mr, nv, true, acc, e.from, e.ld_from, e.y, e.ldy);
-        else
-            tile_store(mr, nv, false, acc, NULL, 0, e.y, e.ldy);
-        return;
-    }
+    const int last = t->cols - (nv - 1) * VL;
     UNROLL for (int j = 0; j < nv; j++)
     {
         const int n = j < nv - 1 ? VL : last;
-        const vf bias = e.bias ? vf_load(e.bias + j * VL) : vf_zero();
+        const vf bias = t->bias ? vf_load(t->bias + j * VL) : vf_zero();
         UNROLL for (int i = 0; i < mr; i++)
         {
             vf v = acc[i][j];
-            if (e.from) {
-                const int64_t at = i * e.ld_from + j * VL;
-                v = vf_add(n == VL ? load_as(e.from, e.from_dtype, at) : load_as_n(e.from, e.from_dtype, at, n), v);
+            if (t->from) {
+                const int64_t at = i * t->ld_from + j * VL;
+                v = vf_add(n == VL ? load_as(t->from, t->from_dtype, at) : load_as_n(t->from, t->from_dtype, at, n), v);
             }
-            if (e.bias) v = vf_add(v, bias);
-            const int64_t at = i * e.ldy + j * VL;
+            if (t->bias) v = vf_add(v, bias);
+            const int64_t at = i * t->ldy + j * VL;
             if (n == VL)
-                store_as(e.y, e.y_dtype, at, v);
+                store_as(t->y, t->y_dtype, at, v);
             else
-                store_as_n(e.y, e.y_dtype, at, v, n);
+                store_as_n(t->y, t->y_dtype, at, v, n);
         }
     }
 }
