@@ -10,7 +10,7 @@
  *    attention of other segments): so the cut into micro-batches changes no bit;
  *  - sums over tokens (lowrank_grad, cross_entropy's loss) run token by token in ascending order, starting from what the
  *    accumulator held: so two calls over halves equal one call over the whole, bit for bit;
- *  - NaN and infinity propagate; accumulation in at least float. Denormals count, but for bf16 by bf16 products at level
+ *  - NaN and infinity propagate; accumulation in at least float. Denormals count, but for bf16 by bf16 products (attention's too) at level
  *    avx512-bf16, whose instruction takes what is below 1.2e-38 for zero.
  *
  * Letters: T tokens, C hidden width, V vocabulary, H heads, K kv heads, D head width, F inner width, n input and m output
