@@ -336,6 +336,17 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
     }
 }
 
+/* Id of the first map beside a map, which read the same input. */
+static size_t first_of_site(const stlora_transformer *model, const stlora_linear *linear)
+{
+    size_t first = linear->id;
+    for (int site = 0; linear->layer >= 0 && site < STLORA_SITE_COUNT; site++) {
+        size_t id = model->blocks[linear->layer].sites[site].maps[0].id;
+        if (id <= linear->id) first = id;
+    }
+    return first;
+}
+
 double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths,
                          int64_t segments, int64_t supervised, bool train)
 {
@@ -350,7 +361,7 @@ double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lor
         const stlora_linear *linear = stlora_transformer_linear(model, id);
         double rows = linear->layer < 0 ? (double)supervised : tokens;
         double product = 2.0 * (double)linear->n * (double)linear->m * rows;
-        bool back = train && (linear->layer < 0 || linear->id > lora->lowest);
+        bool back = train && lora->lowest < first_of_site(model, linear);
         flops += product * (back ? 2 : 1);
         const stlora_lora_map *map = lora ? lora->of[id] : NULL;
         if (map) flops += (train ? 6.0 : 2.0) * (double)map->r * (double)(linear->n + linear->m) * rows;

@@ -249,7 +249,6 @@ static const op_case op_cases[] = {
     {ATTENTION(long_row, 2, 1, 8, 0, 1)},
     {ATTENTION(one_row, 1, 1, 256, 0, 0.0625)},
     {ATTENTION(longer_rows, 3, 1, 16, 0, 0.5)},
-    {ATTENTION(long_row, 1, 1, 1024, 0, 0.03125)},
     {WINDOW(one_row, 2, 1, 6, 0, 0.4, 1)},
     {WINDOW(pack, 4, 2, 16, 3, 0.25, 4)},
     {WINDOW(decode, 4, 2, 24, 0, 0.125, 5)},
