@@ -1,4 +1,4 @@
-/* memory.c: see memory.h. The block's alignment comes from aligned_alloc. */
+/* memory.c: see memory.h. The block's alignment comes from posix_memalign. */
 #include "base/memory.h"
 
 #include <assert.h>
@@ -27,8 +27,8 @@ stlora_status stlora_alloc(void *out, size_t count, size_t size, const char *wha
         return stlora_fail(err, STLORA_E_NOMEM, "%s: %zu times %zu bytes is more than a computer can address",
                            what, count, size);
     bool large = padded >= 2 * HUGE_PAGE;
-    void *block = aligned_alloc(large ? HUGE_PAGE : STLORA_ALIGN, padded);
-    if (!block)
+    void *block = NULL;
+    if (posix_memalign(&block, large ? HUGE_PAGE : STLORA_ALIGN, padded) != 0)
         return stlora_fail(err, STLORA_E_NOMEM, "%s: no memory for %zu bytes", what, padded);
 #ifdef MADV_HUGEPAGE
     /* Advice only: large pages where the system gives them, so that walks over large matrices look up fewer. */
