@@ -40,36 +40,37 @@ typedef struct grad_scratch {
     float *s, *dp;           /* (TILE_MR, BLOCK) */
 } grad_scratch;
 
-static char *grad_scratch_take(char **at, int64_t bytes)
+/* Bytes of the block at base, behind those in use; NULL where base is. */
+static char *grad_scratch_take(char *base, int64_t *used, int64_t bytes)
 {
-    char *block = *at;
-    *at += (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    char *block = base ? base + *used : NULL;
+    *used += (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     return block;
 }
 
-/* Lays the scratch out; its bytes. */
+/* Lays the scratch out, or with base NULL only counts; its bytes. */
 static int64_t grad_scratch_lay_out(grad_scratch *w, char *base, bool pairs, int64_t dim, int64_t chunk)
 {
     const int64_t blocks = chunk / BLOCK, square = BLOCK * BLOCK * (int64_t)sizeof(float);
     const int64_t rows = BLOCK * dim * (int64_t)sizeof(float), tile_rows = TILE_MR * BLOCK * (int64_t)sizeof(float);
-    char *at = base;
+    int64_t used = 0;
     w->tall = panel_bytes(pairs, dim, BLOCK);
     w->wide = panel_bytes(pairs, BLOCK, dim);
-    w->qt = grad_scratch_take(&at, blocks * w->tall);
-    w->dt = grad_scratch_take(&at, blocks * w->tall);
-    w->q = grad_scratch_take(&at, blocks * w->wide);
-    w->d = grad_scratch_take(&at, blocks * w->wide);
-    w->lse = (float *)(void *)grad_scratch_take(&at, chunk * (int64_t)sizeof(float));
-    w->delta = (float *)(void *)grad_scratch_take(&at, chunk * (int64_t)sizeof(float));
-    w->kt = grad_scratch_take(&at, rows);
-    w->k = (float *)(void *)grad_scratch_take(&at, rows);
-    w->v = (float *)(void *)grad_scratch_take(&at, rows);
-    w->ds = grad_scratch_take(&at, square);
-    w->ds_panel = grad_scratch_take(&at, square);
-    w->p = grad_scratch_take(&at, tile_rows);
-    w->s = (float *)(void *)grad_scratch_take(&at, tile_rows);
-    w->dp = (float *)(void *)grad_scratch_take(&at, tile_rows);
-    return at - base;
+    w->qt = grad_scratch_take(base, &used, blocks * w->tall);
+    w->dt = grad_scratch_take(base, &used, blocks * w->tall);
+    w->q = grad_scratch_take(base, &used, blocks * w->wide);
+    w->d = grad_scratch_take(base, &used, blocks * w->wide);
+    w->lse = (float *)(void *)grad_scratch_take(base, &used, chunk * (int64_t)sizeof(float));
+    w->delta = (float *)(void *)grad_scratch_take(base, &used, chunk * (int64_t)sizeof(float));
+    w->kt = grad_scratch_take(base, &used, rows);
+    w->k = (float *)(void *)grad_scratch_take(base, &used, rows);
+    w->v = (float *)(void *)grad_scratch_take(base, &used, rows);
+    w->ds = grad_scratch_take(base, &used, square);
+    w->ds_panel = grad_scratch_take(base, &used, square);
+    w->p = grad_scratch_take(base, &used, tile_rows);
+    w->s = (float *)(void *)grad_scratch_take(base, &used, tile_rows);
+    w->dp = (float *)(void *)grad_scratch_take(base, &used, tile_rows);
+    return used;
 }
 
 /* delta of one row: lanes of VL, then their tree. */
