@@ -2,6 +2,7 @@
 #include "backend/ceiling.h"
 
 #include <omp.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -95,19 +96,19 @@ static float burn(stlora_ceiling_kind kind, double *flops)
 double stlora_ceiling_flops(stlora_ceiling_kind kind, int threads, int tries)
 {
     double best = 0;
-    volatile float sink = 0;
+    /* atomics, since some compilers export the locks of critical sections and reductions */
+    _Atomic uint64_t sink = 0;
     for (int i = 0; i < tries; i++) {
-        double flops = 0;
+        _Atomic uint64_t flops = 0;
         const double begin = stlora_ceiling_clock(threads);
-#pragma omp parallel num_threads(threads) reduction(+ : flops)
+#pragma omp parallel num_threads(threads)
         {
             double mine;
             const float value = burn(kind, &mine);
-            flops += mine;
-#pragma omp critical
-            sink += value;
+            atomic_fetch_add(&flops, (uint64_t)mine);
+            atomic_fetch_add(&sink, value > 0);
         }
-        const double rate = flops / (stlora_ceiling_clock(threads) - begin) / 1e9;
+        const double rate = (double)flops / (stlora_ceiling_clock(threads) - begin) / 1e9;
         if (rate > best) best = rate;
     }
     return best;
@@ -132,7 +133,7 @@ double stlora_ceiling_read(const void *bytes, size_t size, int threads, int trie
     const size_t part = size / sizeof(uint64_t) / (size_t)threads;
     const size_t passes = size < READ_AT_LEAST ? READ_AT_LEAST / (size + 1) + 1 : 1;
     double best = 0;
-    volatile uint64_t sink = 0;
+    _Atomic uint64_t sink = 0;
     for (int i = 0; i < tries; i++) {
         const double begin = stlora_ceiling_clock(threads);
 #pragma omp parallel num_threads(threads)
@@ -141,8 +142,7 @@ double stlora_ceiling_read(const void *bytes, size_t size, int threads, int trie
             uint64_t sum = 0;
             for (size_t pass = 0; pass < passes; pass++)
                 sum ^= read_words(words, part > 0 ? part - pass % 2 : 0); /* no two passes alike: none is left out */
-#pragma omp critical
-            sink += sum;
+            atomic_fetch_add(&sink, sum);
         }
         const double seconds = stlora_ceiling_clock(threads) - begin;
         const double rate = (double)(part * passes * sizeof(uint64_t) * (size_t)threads) / seconds / 1e9;
