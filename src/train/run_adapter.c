@@ -127,14 +127,28 @@ static stlora_status create(stlora_session *s, const stlora_train_config *c, stl
     return status == STLORA_E_FORMAT ? stlora_fail(err, STLORA_E_USAGE, "%s", err ? err->text : "") : status;
 }
 
-stlora_status stlora_run_adapter_open(stlora_session *s, const stlora_params *params, const stlora_train_config *c,
-                                      const stlora_lora_init *init, stlora_error *err)
+static bool holds_something(const stlora_lora *lora)
+{
+    for (size_t i = 0; i < lora->count; i++) {
+        const stlora_lora_map *map = &lora->maps[i];
+        for (int64_t at = 0; at < map->linear->m * map->r; at++)
+            if (map->b[at] < 0 || map->b[at] > 0) return true;
+    }
+    return false;
+}
+
+stlora_status stlora_run_adapter_open(stlora_session *s, const stlora_params *params, stlora_train_config *c,
+                                      const stlora_lora_init *init, bool *shrink_off, stlora_error *err)
 {
     if (s->lora) {
         /* The file may say how it was trained; this run's dropout is what its flags say, where they say something. */
         STLORA_TRY(check_flags(params, c, &s->lora->config, err));
         if (stlora_params_given(params, "target_modules")) STLORA_TRY(check_targets(c, s->lora, err));
         if (stlora_params_given(params, "lora_dropout")) s->lora->config.lora_dropout = c->lora_dropout;
+        if (!(c->shrink_ratio <= 0) && !stlora_params_given(params, "shrink_ratio") && holds_something(s->lora)) {
+            c->shrink_ratio = 0;
+            *shrink_off = true;
+        }
         return check_combinations(&s->lora->config, STLORA_INIT_TRUE, err);
     }
     stlora_peft_config peft = {

@@ -15,9 +15,10 @@ STLORA_NODISCARD stlora_status stlora_run_adapter_init(stlora_lora_init *out, co
                                                        stlora_train_config *config, bool *shrink_off, stlora_error *err);
 
 /* stlora_run_adapter_open: session->lora, trained: made from the flags where the session has none; where it has the one of
- * --adapter, checked against the flags that were given. STLORA_E_USAGE naming the flag. */
+ * --adapter, checked against the flags that were given. *shrink_off and config->shrink_ratio: as above, where a B of that adapter is not 0;
+ * otherwise *shrink_off is left alone. STLORA_E_USAGE naming the flag. */
 STLORA_NODISCARD stlora_status stlora_run_adapter_open(stlora_session *session, const stlora_params *params,
-                                                       const stlora_train_config *config, const stlora_lora_init *init,
+                                                       stlora_train_config *config, const stlora_lora_init *init, bool *shrink_off,
                                                        stlora_error *err);
 
 /* stlora_run_adapter_record: in an object of parameters, as stlora_params_json makes it, the words of the adapter that a run starts from. */

@@ -336,10 +336,6 @@ static stlora_status create(stlora_trainer *t, const stlora_params *params, stlo
     bool shrink_off;
     STLORA_TRY(check_flags(params, c, err));
     STLORA_TRY(stlora_run_adapter_init(&init, params, &t->config, &shrink_off, err));
-    if (shrink_off)
-        stlora_log(&t->callbacks.log, STLORA_LOG_INFO,
-                   "A is not shrunk (shrink_ratio 0): with --init-lora-weights %s B is not 0 at the start",
-                   c->init_lora_weights);
     STLORA_TRY(stlora_method_settings(&t->method, params, c, 0, err)); /* contradictions first, before anything is read */
     if (!t->first) {
         t->budget = stlora_memory_free();
@@ -353,7 +349,10 @@ static stlora_status create(stlora_trainer *t, const stlora_params *params, stlo
     STLORA_TRY(find_checkpoint(t, err));
     STLORA_TRY(stlora_session_open(&t->session, c->model, c->adapter, c->precision, (int)c->threads, true, err));
     init.later = t->checkpoint != NULL;
-    STLORA_TRY(stlora_run_adapter_open(&t->session, params, c, &init, err));
+    STLORA_TRY(stlora_run_adapter_open(&t->session, params, &t->config, &init, &shrink_off, err));
+    if (shrink_off)
+        stlora_log(&t->callbacks.log, STLORA_LOG_INFO, "A is not shrunk (shrink_ratio 0): with %s %s B is not 0 at the start",
+                   c->adapter ? "--adapter" : "--init-lora-weights", c->adapter ? c->adapter : c->init_lora_weights);
     if (c->stability_every)
         STLORA_TRY(stlora_stability_create(&t->stability, t->session.lora, c->stability_every, c->stability_pairs,
                                            (uint64_t)c->seed,

@@ -58,6 +58,20 @@ class AdapterFlags(CommandTest):
                      "--shrink-ratio", 0.001)
         self.refused(["--force-shrink", "true", "shrunk anyway"], "--force-shrink")
 
+    def test_shrink_of_an_adapter_that_has_learnt(self):
+        self.few_rows(8)
+        self.train("first")
+
+        def go_on(name, *flags):
+            return self.run_command("train", "--model", MODEL, "--data", "rows.jsonl", "--adapter", "first", "--output-dir", name, "--max-steps", 2, *flags)
+
+        self.assertIn("A is not shrunk", go_on("second").err)
+        go_on("zero", "--shrink-ratio", 0)
+        self.assertEqual(self.weights("second"), self.weights("zero"))
+        self.assertEqual(self.params("second")["shrink_ratio"], 0)
+        go_on("asked", "--shrink-ratio", 0.1)
+        self.assertNotEqual(self.weights("second"), self.weights("asked"))
+
     def test_going_on_from_an_adapter(self):
         self.train("first")
         self.train("second", "--adapter", "first")
