@@ -1,4 +1,5 @@
-"""Runs the study of docs/EVIDENCE.md: one comparison per part, and a line per run in studies/results/PART.csv.
+"""Runs the study of docs/EVIDENCE.md: one comparison per part; a line per run in studies/results/PART.csv, and what the pairs of each kind of map
+did, over layers and seeds, in studies/results/PART.pairs.csv. evidence.py makes the page's tables and plots of them.
 
     python3 studies/study.py --build build --bases bases --rows rows --output-dir study [--part w64-shakespeare-qv,...] [--list]
     python3 studies/study.py --build build --reduced --output-dir study          the embedded model only, a quarter of an hour
@@ -7,7 +8,9 @@ A part is a base, a task, the adapted maps and a grid. Every arm of a part gets 
 goes on where it stopped. --list prints the parts with their runs.
 """
 import argparse
-import shutil
+import csv
+import json
+import statistics
 import subprocess
 import sys
 from collections import namedtuple
@@ -15,42 +18,50 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ALL_RATES = "5e-5:6.4e-3:x2"
-RATIOS = "5e-4,1e-3,2e-3,5e-3"
+SEEDS = "1:5:+1"
+RATIOS = "5e-4,2e-3,5e-3,2e-2"  # the paper's are 5e-4 to 5e-3; the last one is for runs as short as these
 # Arms beside compare's own methods: name -> flags.
 ARMS = {
     "auto-horizon": "--shrink-ratio auto --shrink-rule horizon",
     "auto-displacement": "--shrink-ratio auto --shrink-rule displacement",
     "auto-balance": "--shrink-ratio auto --shrink-rule balance",
-    "gauge-0.002": "--shrink-ratio 2e-3 --shrink-gauge",
-    "init-a-0.3": "--init-a-scale 0.3 --shrink-ratio 0",
-    "init-a-0.03": "--init-a-scale 0.03 --shrink-ratio 0",
+    "gauge": "--shrink-ratio 5e-3 --shrink-gauge",
 }
-CONTROLS = ["init-a-0.3", "init-a-0.1", "lr-a-4", "wd-a", "small-alpha"]
-AUTO = ["auto-horizon", "auto-displacement", "auto-balance"]
+CONTROLS = ["init-a-0.1", "lr-a-4", "wd-a", "small-alpha"]
+AUTO = ["auto-horizon", "auto-displacement", "auto-balance", "gauge"]
 RIVALS = ["lora+", "riemannian", "lora-rite"]
-FULL = ["lora", "stable-lora", *AUTO, "gauge-0.002", *CONTROLS, *RIVALS]
+FULL = ["lora", "stable-lora", *AUTO, *CONTROLS, *RIVALS]
 DECISIVE = ["lora", "stable-lora", "auto-horizon", "init-a-0.1", "lr-a-4", "lora+"]
 
-Part = namedtuple("Part", "base task targets methods rates ratios seeds steps")
+Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
+LINEAR = ("--lr-scheduler-type", "linear", "--warmup-ratio", 0.03)
+
+
+def grid(base, task, targets, methods, rates=ALL_RATES, ratios=RATIOS, steps=200, flags=LINEAR):
+    return f"{base}-{task}-{targets}", Part(base, task, targets, methods, rates, ratios, SEEDS, steps, flags)
 
 
 def parts():
-    """Full grids on the small widths, the decisive arms on the wide ones."""
-    for base, methods, rates, seeds in (("w64", FULL, ALL_RATES, "1:5:+1"), ("w128", FULL, ALL_RATES, "1:5:+1"),
-                                        ("w256", DECISIVE, "1e-4:3.2e-3:x2", "1:5:+1"), ("w512", DECISIVE, "2e-4:1.6e-3:x2", "1:5:+1")):
-        for task in ("shakespeare", "wikitext"):
-            for targets in TARGETS:
-                if base in ("w256", "w512") and (task, targets) not in (("shakespeare", "qv"), ("shakespeare", "all")):
-                    continue
-                yield f"{base}-{task}-{targets}", Part(base, task, targets, methods, rates, RATIOS, seeds, 300)
-    yield "stories260K-grimm-all", Part("stories260K", "grimm", "all", FULL, ALL_RATES, RATIOS, "1:5:+1", 200)
-    yield "demo-extraction-all", Part("demo", "extraction", "all", FULL, ALL_RATES, RATIOS, "1:5:+1", 170)
-    yield "demo-extraction-qv", Part("demo", "extraction", "qv", DECISIVE, ALL_RATES, RATIOS, "1:5:+1", 170)
+    """In the order of what they decide; a part whose base is not there is left out, and said."""
+    yield grid("w64", "shakespeare", "all", FULL)
+    yield grid("demo", "extraction", "all", DECISIVE)
+    yield grid("stories260K", "grimm", "all", FULL)
+    yield grid("w64", "shakespeare", "qv", DECISIVE)
+    yield grid("w128", "shakespeare", "all", DECISIVE)
+    yield grid("w64", "wikitext", "all", DECISIVE)
+    yield grid("w256", "shakespeare", "all", DECISIVE, rates="1e-4:3.2e-3:x2", ratios="5e-3,2e-2")
+    yield grid("w512", "shakespeare", "all", DECISIVE, rates="2e-4:1.6e-3:x2", ratios="5e-3,2e-2")
+    # The stop rule: a constant rate, and the very same shrinking for ever as a decay of A: shrink ratio = rate x decay.
+    for rate in (2e-4, 8e-4, 3.2e-3):
+        never = f"--shrink-ratio 0 --weight-decay-a {5e-3 / rate:g}"
+        name, part = grid("w64", "shakespeare", "all", {"lora": None, "stable-lora": None, "never-stops": never}, rates=f"{rate:g}", ratios="5e-3",
+                          flags=("--lr-scheduler-type", "constant"))
+        yield f"stop-rule-{rate:g}", part
 
 
 def reduced():
-    yield "reduced-extraction-all", Part("demo", "extraction", "all", DECISIVE, "2e-4:3.2e-3:x2", "5e-4,5e-3", "1:3:+1", 60)
+    yield "reduced-extraction-all", Part("demo", "extraction", "all", DECISIVE, "2e-4:3.2e-3:x2", "5e-3,2e-2", "1:3:+1", 60, LINEAR)
 
 
 def files_of(o, part):
@@ -65,12 +76,43 @@ def command(o, name, part):
     model, train, held_out = files_of(o, part)
     words = [o.build / "stable-lora", "compare", "--model", model, "--data", train, "--eval-data", held_out, "--output-dir", o.output_dir / name,
              "--methods", ",".join(part.methods), "--learning-rates", part.rates, "--shrink-ratios", part.ratios, "--seeds", part.seeds,
-             "--max-steps", part.steps, "--batch-size", 8, "--max-length", 192, "--r", 8, "--lora-alpha", 16, "--target-modules", TARGETS[part.targets],
-             "--weight-decay", 0, "--warmup-ratio", 0.03, "--lr-scheduler-type", "linear", "--precision", "fp32", "--save-steps", 0, "--stability-every", 0]
+             "--max-steps", part.steps, "--batch-size", 4, "--max-length", 192, "--r", 8, "--lora-alpha", 16, "--target-modules", TARGETS[part.targets],
+             "--weight-decay", 0, *part.flags, "--precision", "fp32", "--save-steps", 0, "--stability-every", 0]
+    own = part.methods if isinstance(part.methods, dict) else ARMS
     for method in part.methods:
-        if method in ARMS:
-            words += ["--method", f"{method}={ARMS[method]}"]
+        if own.get(method):
+            words += ["--method", f"{method}={own[method]}"]
     return [str(word) for word in words]
+
+
+RUN = ("method", "shrink_ratio", "learning_rate", "seed", "status", "steps", "train_loss", "eval_loss", "seconds", "stop_step_median", "pairs_latched")
+
+
+def write_results(folder, results, name):
+    """The comparison's runs without what is the machine's own, and its pairs by kind of map."""
+    with open(folder / "comparison.csv", newline="", encoding="utf-8") as file:
+        runs = list(csv.DictReader(file))
+    results.mkdir(parents=True, exist_ok=True)
+    with open(results / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, RUN, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for run in runs:
+            writer.writerow({key: f"{float(value):.7g}" if value and key in ("train_loss", "eval_loss", "seconds") else value for key, value in run.items()})
+    kinds = {}
+    for run in runs:
+        told = folder / run["directory"] / "stability.json"
+        if run["status"] == "done" and told.exists():
+            for pair in json.loads(told.read_text(encoding="utf-8")):
+                arm = run["method"], run["shrink_ratio"], run["learning_rate"], pair["name"].rsplit(".", 1)[-1]
+                kinds.setdefault(arm, []).append(pair)
+    with open(results / f"{name}.pairs.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "shrink_ratio", "learning_rate", "map", "n", "m", "pairs", "stopped", "stop_step_median", "shrink_factor_mean",
+                         "norm_a_mean", "norm_b_mean"])
+        for arm, pairs in kinds.items():
+            stops = [pair["stop_step"] for pair in pairs if pair["stop_step"] is not None]
+            means = [f"{statistics.fmean(pair[key] for pair in pairs):.4g}" for key in ("shrink_factor", "norm_a", "norm_b")]
+            writer.writerow([*arm, pairs[0]["n"], pairs[0]["m"], len(pairs), len(stops), statistics.median(stops) if stops else "", *means])
 
 
 def main():
@@ -101,8 +143,7 @@ def main():
             continue
         print(f"{name}", flush=True)
         subprocess.run(words, check=True)
-        o.results.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(o.output_dir / name / "comparison.csv", o.results / f"{name}.csv")
+        write_results(o.output_dir / name, o.results, name)
 
 
 if __name__ == "__main__":

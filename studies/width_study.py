@@ -27,6 +27,7 @@ import sys
 from pathlib import Path
 
 import svg_chart
+from intervals import interval, mean
 
 PROJECT = Path(__file__).resolve().parent.parent
 QUANTITIES = ("d1", "d2", "d2_update", "d3", "dy", "q", "q_update")
@@ -34,14 +35,6 @@ METHODS = {"adamw": ("AdamW", "#e2762b"), "stable": ("Stable-LoRA", "#3b82f6")}
 NAMES = {"d1": "δ1", "d2": "δ2", "d2_update": "δ2, update", "d3": "δ3", "q": "q", "q_update": "q, update"}
 PHASES = ("early", "late")
 DASHES = {"d1": "", "d2": "6 3", "d3": "2 3", "d2_update": "1 3"}
-# Quantiles 0.975 of Student's t for 1 ... 30 degrees of freedom; beyond, the normal distribution's is near enough.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-           2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
-
-
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def mean_log(values):
@@ -58,16 +51,6 @@ def slope(xs, ys):
         return None
     found = sum((x - x0) * (y - y0) for x, y in zip(xs, ys)) / spread
     return found, y0 - found * x0
-
-
-def interval(values):
-    """(mean, low, high) of 95 %; the ends are None for a single value."""
-    middle, count = mean(values), len(values)
-    if count < 2:
-        return middle, None, None
-    deviation = math.sqrt(sum((v - middle) ** 2 for v in values) / (count - 1))
-    half = (STUDENT[count - 2] if count - 2 < len(STUDENT) else 1.96) * deviation / math.sqrt(count)
-    return middle, middle - half, middle + half
 
 
 # ---- the runs ----
