@@ -58,4 +58,37 @@ static inline void check_gradient(const stlora_safetensors *expected, const char
                      (double)found[i], largest);
 }
 
+static inline double expected_scalar(const golden *g, const char *name)
+{
+    return (double)((const float *)stlora_safetensors_find(g->expected, name)->data)[0];
+}
+
+/* Mean loss of the batch; lora NULL = the base. */
+static inline double loss_of(const golden *g, const stlora_lora *lora)
+{
+    double loss = 0;
+    stlora_pass *pass = make_pass(g, lora, false, 0, 7);
+    stlora_pass_loss(pass, &g->batch, &loss, NULL);
+    stlora_pass_free(pass);
+    return loss / (double)g->supervised;
+}
+
+/* Every gradient, where `recompute` blocks compute everything again; the first call (0) fills keep, the others find its bits. */
+static inline void check_gradients(const golden *g, stlora_lora *lora, int64_t recompute, float *keep)
+{
+    double loss = 0;
+    stlora_pass *pass = make_pass(g, lora, true, recompute, 16);
+    memset(lora->grads, 0, lora->elements * sizeof(float));
+    stlora_pass_grad(pass, &g->batch, 1.0 / (double)g->supervised, 0, 1, &loss);
+    for (size_t i = 0; i < lora->count; i++) {
+        check_gradient(g->expected, lora->maps[i].linear->name, "lora_A", lora->maps[i].ga);
+        check_gradient(g->expected, lora->maps[i].linear->name, "lora_B", lora->maps[i].gb);
+    }
+    stlora_pass_free(pass);
+    if (recompute == 0)
+        memcpy(keep, lora->grads, lora->elements * sizeof(float));
+    else
+        assert_memory_equal(keep, lora->grads, lora->elements * sizeof(float)); /* the plan changes no bit */
+}
+
 #endif

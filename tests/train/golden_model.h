@@ -30,14 +30,12 @@ static inline const char *in(const golden *g, const char *name)
     return path;
 }
 
-static inline void open_golden(golden *g, const char *name)
+/* g->dir is set; the checkpoint is in `model`, a folder of its own or of g->dir's. */
+static inline void open_golden_in(golden *g, const char *model)
 {
     stlora_error err = {0};
-    char relative[256];
-    (void)snprintf(relative, sizeof relative, "golden/models/%s", name);
-    (void)snprintf(g->dir, sizeof g->dir, "%s", shared_path(relative));
     assert_ok(stlora_backend_create(&g->backend, "cpu", 2, &err));
-    assert_ok(stlora_transformer_open(&g->model, in(g, "model"), &err));
+    assert_ok(stlora_transformer_open(&g->model, model, &err));
     assert_ok(stlora_safetensors_open(&g->expected, in(g, "expected.safetensors"), &err));
     const int64_t *ids = stlora_safetensors_find(g->expected, "ids")->data,
                   *labels = stlora_safetensors_find(g->expected, "labels")->data;
@@ -55,6 +53,14 @@ static inline void open_golden(golden *g, const char *name)
         g->rows[r] = r;
     g->batch =
         (stlora_pass_batch){TOKENS, ROWS, g->supervised, g->ids, g->positions, g->starts, g->rows, g->targets, g->at};
+}
+
+static inline void open_golden(golden *g, const char *name)
+{
+    char relative[256];
+    (void)snprintf(relative, sizeof relative, "golden/models/%s", name);
+    (void)snprintf(g->dir, sizeof g->dir, "%s", shared_path(relative));
+    open_golden_in(g, in(g, "model"));
 }
 
 static inline void close_golden(golden *g)

@@ -5,37 +5,6 @@
 
 #include "base/memory.h"
 
-static double expected_scalar(const golden *g, const char *name)
-{
-    return (double)((const float *)stlora_safetensors_find(g->expected, name)->data)[0];
-}
-
-static double loss_of(const golden *g, const stlora_lora *lora)
-{
-    double loss = 0;
-    stlora_pass *pass = make_pass(g, lora, false, 0, 7);
-    stlora_pass_loss(pass, &g->batch, &loss, NULL);
-    stlora_pass_free(pass);
-    return loss / (double)g->supervised;
-}
-
-static void check_gradients(const golden *g, stlora_lora *lora, int64_t recompute, float *keep)
-{
-    double loss = 0;
-    stlora_pass *pass = make_pass(g, lora, true, recompute, 16);
-    memset(lora->grads, 0, lora->elements * sizeof(float));
-    stlora_pass_grad(pass, &g->batch, 1.0 / (double)g->supervised, 0, 1, &loss);
-    for (size_t i = 0; i < lora->count; i++) {
-        check_gradient(g->expected, lora->maps[i].linear->name, "lora_A", lora->maps[i].ga);
-        check_gradient(g->expected, lora->maps[i].linear->name, "lora_B", lora->maps[i].gb);
-    }
-    stlora_pass_free(pass);
-    if (recompute == 0)
-        memcpy(keep, lora->grads, lora->elements * sizeof(float));
-    else
-        assert_memory_equal(keep, lora->grads, lora->elements * sizeof(float)); /* the plan changes no bit */
-}
-
 /* Two micro-batches of one row each give the bits of one of two rows. */
 static void check_micro_batches(const golden *g, stlora_lora *lora, const float *whole)
 {
