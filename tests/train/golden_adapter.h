@@ -74,7 +74,7 @@ static inline double loss_of(const golden *g, const stlora_lora *lora)
 }
 
 /* Every gradient, where `recompute` blocks compute everything again; the first call (0) fills keep, the others find its bits. */
-static inline void check_gradients(const golden *g, stlora_lora *lora, int64_t recompute, float *keep)
+static inline void check_all_gradients(const golden *g, stlora_lora *lora, int64_t recompute, float *keep)
 {
     double loss = 0;
     stlora_pass *pass = make_pass(g, lora, true, recompute, 16);

@@ -67,7 +67,7 @@ static void check_family(const char *name)
     check_close("loss_adapter", loss_of(&g, lora), expected_scalar(&g, "loss_adapter"), 1e-4);
     assert_ok(stlora_alloc(&whole, lora->elements, sizeof(float), "gradients", &err));
     for (int64_t recompute = 0; recompute <= g.model->config.layers; recompute++)
-        check_gradients(&g, lora, recompute, whole);
+        check_all_gradients(&g, lora, recompute, whole);
     check_micro_batches(&g, lora, whole);
     stlora_free(whole);
     stlora_lora_free(lora);
