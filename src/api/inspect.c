@@ -1,5 +1,6 @@
 /* inspect.c: stlora_inspect: what a path is, as JSON. One describe_ function per kind of thing; the first that recognises the path
  * answers. */
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include "base/atomic_file.h"
 #include "base/file_map.h"
 #include "base/json.h"
+#include "api/inspect_model.h"
 #include "base/memory.h"
 #include "stlora/infer.h"
 #include "train/run_dir.h"
@@ -74,59 +76,19 @@ static stlora_status describe_tokenizer(const char *path, json_t *out, stlora_er
 
 /* ---- model ---- */
 
-/* The maps of one block; all blocks are alike. all-linear at r 8 says what an adapter would hold. */
-static json_t *linear_maps(const stlora_transformer *model)
-{
-    json_t *list = json_array();
-    for (int s = 0; s < STLORA_SITE_COUNT; s++) {
-        for (int k = 0; k < model->blocks[0].sites[s].count; k++) {
-            const stlora_linear *linear = &model->blocks[0].sites[s].maps[k];
-            (void)json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s, s:b}", "name", linear->name, "n",
-                                                        (json_int_t)linear->n, "m", (json_int_t)linear->m, "dtype",
-                                                        stlora_dtype_name(linear->weight.dtype), "bias",
-                                                        linear->bias.data != NULL));
-        }
-    }
-    return list;
-}
-
-static int64_t all_linear_parameters(const stlora_transformer *model, int64_t r)
-{
-    int64_t total = 0;
-    for (size_t id = 0; id + 1 < model->linear_count; id++) {
-        const stlora_linear *linear = stlora_transformer_linear(model, id);
-        total += r * (linear->n + linear->m);
-    }
-    return total;
-}
-
+/* A model without a tokenizer can still be trained on ids, so what is wrong with its tokenizer is said and not fatal. */
 static stlora_status describe_model(const char *path, json_t *out, stlora_error *err)
 {
-    stlora_transformer *model;
     bool tokenizer;
     STLORA_TRY(put(out, "kind", json_string("model"), err));
-    STLORA_TRY(stlora_transformer_open(&model, path, err));
-    const stlora_hf_config *c = &model->config;
-    json_t *value = json_pack(
-        "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "family", c->model_type, "parameters",
-        (json_int_t)model->parameters, "dtype", stlora_dtype_name(model->embed.dtype), "vocab_size",
-        (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->hidden_size, "intermediate_size",
-        (json_int_t)c->intermediate_size, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads",
-        (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_positions", (json_int_t)c->max_positions,
-        "tied_embeddings", c->tie_embeddings, "bytes", (json_int_t)stlora_safetensors_bytes(model->files), "positions",
-        model->family->learned_positions     ? "learned"
-        : c->rope_kind == STLORA_ROPE_LLAMA3 ? "rope llama3"
-                                             : "rope");
-    stlora_status status = value ? STLORA_OK : no_memory(err);
-    if (status == STLORA_OK && json_object_update(out, value) != 0) status = no_memory(err);
-    json_decref(value);
-    if (status == STLORA_OK) status = put(out, "linear_maps", linear_maps(model), err);
-    if (status == STLORA_OK)
-        status = put(out, "all_linear_r8_parameters", json_integer(all_linear_parameters(model, 8)), err);
-    stlora_transformer_close(model);
-    STLORA_TRY(status);
+    STLORA_TRY(stlora_inspect_model(path, out, err));
     STLORA_TRY(has_file(path, "tokenizer.json", &tokenizer, err));
-    return tokenizer ? describe_tokenizer(path, out, err) : put(out, "tokenizer", json_null(), err);
+    if (!tokenizer) return put(out, "tokenizer", json_null(), err);
+    stlora_error why = {0};
+    const stlora_status status = describe_tokenizer(path, out, &why);
+    if (status == STLORA_OK || status == STLORA_E_NOMEM) return status;
+    STLORA_TRY(put(out, "tokenizer", json_null(), err));
+    return put(out, "problems", json_pack("[s]", why.text), err);
 }
 
 /* ---- adapter ---- */
@@ -270,6 +232,33 @@ static stlora_status describe_checkpoint(const char *path, json_t *out, stlora_e
 
 /* ---- which of them ---- */
 
+/* Weights of other programs, which people bring most often. */
+static stlora_status refuse_other_formats(const char *path, stlora_error *err)
+{
+    static const struct {
+        const char *ending, *what;
+    } others[] = {{".gguf", "a GGUF file is for llama.cpp; wanted the checkpoint that it was made of, as it is on the Hugging Face hub"},
+                  {".bin", "PyTorch's own weight files without config.json; wanted config.json and *.safetensors"},
+                  {".pth", "PyTorch's own weight files without config.json; wanted config.json and *.safetensors"},
+                  {".safetensors", "weights without config.json; wanted both"}};
+    DIR *entries = opendir(path);
+    if (!entries) return STLORA_OK;
+    const char *found = NULL;
+    bool empty = true;
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        const size_t length = strlen(entry->d_name);
+        if (entry->d_name[0] == '.') continue;
+        empty = false;
+        for (size_t i = 0; i < sizeof others / sizeof others[0] && !found; i++) {
+            const size_t tail = strlen(others[i].ending);
+            if (length > tail && strcmp(entry->d_name + length - tail, others[i].ending) == 0) found = others[i].what;
+        }
+    }
+    (void)closedir(entries);
+    if (empty) return stlora_fail(err, STLORA_E_FORMAT, "%s: the directory is empty", path);
+    return found ? stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: %s", path, found) : STLORA_OK;
+}
+
 static stlora_status describe(const char *path, json_t *out, stlora_error *err)
 {
     static const struct {
@@ -290,6 +279,7 @@ static stlora_status describe(const char *path, json_t *out, stlora_error *err)
         if (kinds[i].kind) STLORA_TRY(put(out, "kind", json_string(kinds[i].kind), err));
         return kinds[i].describe(path, out, err);
     }
+    STLORA_TRY(refuse_other_formats(path, err));
     return stlora_fail(err, STLORA_E_FORMAT,
                        "%s: no model, adapter, tokenizer, run or checkpoint: wanted config.json, adapter_config.json, "
                        "tokenizer.json, run.json or trainer_state.json in it",

@@ -260,27 +260,46 @@ static void search_sizes(search *s, const stlora_plan_task *task)
     }
 }
 
+/* Walks through all shapes with room for `available` bytes. */
+static stlora_status search_all(search *s, const stlora_transformer *model, const stlora_lora *lora,
+                                const stlora_plan_task *task, size_t available, stlora_error *err)
+{
+    *s = (search){.model = model,
+                  .lora = lora,
+                  .reached = stlora_pass_blocks_reached(model, lora, task->train),
+                  .available = available,
+                  .cost = (double)INFINITY,
+                  .least = SIZE_MAX};
+    size_t count = (size_t)s->reached + 1, *saved;
+    STLORA_TRY(stlora_alloc(&saved, count * STLORA_PART_COUNT, sizeof *saved, "the plan", err));
+    for (size_t part = 0; part < STLORA_PART_COUNT; part++)
+        s->saved[part] = saved + part * count;
+    search_sizes(s, task);
+    stlora_free(saved);
+    return STLORA_OK;
+}
+
 stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora, const stlora_plan_task *task,
                                 int64_t budget, stlora_pass_shape *out, stlora_error *err)
 {
-    search s = {.model = model,
-                .lora = lora,
-                .reached = stlora_pass_blocks_reached(model, lora, task->train),
-                .available = (size_t)budget > task->fixed ? (size_t)budget - task->fixed : 0,
-                .cost = (double)INFINITY,
-                .least = SIZE_MAX};
-    size_t count = (size_t)s.reached + 1, *saved;
-    STLORA_TRY(stlora_alloc(&saved, count * STLORA_PART_COUNT, sizeof *saved, "the plan", err));
-    for (size_t part = 0; part < STLORA_PART_COUNT; part++)
-        s.saved[part] = saved + part * count;
-    search_sizes(&s, task);
-    stlora_free(saved);
+    search s;
+    const size_t available = (size_t)budget > task->fixed ? (size_t)budget - task->fixed : 0;
+    STLORA_TRY(search_all(&s, model, lora, task, available, err));
     if (!isfinite(s.cost))
         return stlora_fail(
             err, STLORA_E_NOMEM,
             "--max-memory: this run needs at least %zu MiB beside the checkpoint's files, given %lld MiB",
             ((s.least + task->fixed) >> 20) + 1, (long long)(budget >> 20));
     *out = s.best;
+    return STLORA_OK;
+}
+
+stlora_status stlora_plan_least(const stlora_transformer *model, const stlora_lora *lora, const stlora_plan_task *task,
+                                size_t *bytes, stlora_error *err)
+{
+    search s;
+    STLORA_TRY(search_all(&s, model, lora, task, 0, err));
+    *bytes = s.least + task->fixed;
     return STLORA_OK;
 }
 

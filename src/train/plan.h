@@ -35,6 +35,10 @@ STLORA_NODISCARD stlora_status stlora_plan_shape(const stlora_transformer *model
                                                  const stlora_plan_task *task, int64_t budget, stlora_pass_shape *out,
                                                  stlora_error *err);
 
+/* stlora_plan_least: bytes, the fixed ones too, of the leanest shape: the smallest budget that stlora_plan_shape accepts. */
+STLORA_NODISCARD stlora_status stlora_plan_least(const stlora_transformer *model, const stlora_lora *lora,
+                                                 const stlora_plan_task *task, size_t *bytes, stlora_error *err);
+
 /* stlora_plan_cost: what a shape costs for a token of a full micro-batch, in floating-point operations of large products. */
 double stlora_plan_cost(const stlora_transformer *model, const stlora_lora *lora, const stlora_pass_shape *shape);
 
