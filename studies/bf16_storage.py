@@ -1,6 +1,6 @@
 """Does storing A and B in bfloat16 keep Stable-LoRA from shrinking? PyTorch and PEFT, since stable-lora itself always keeps them in fp32.
 
-    python3 studies/bf16_storage.py --model demo/model --data demo/data/train.jsonl --held-out demo/data/test.jsonl --output studies/results/bf16-storage.csv
+    python3 studies/bf16_storage.py --model demo/model --data demo/data/train.jsonl --held-out demo/data/test.jsonl --output studies/results/bf16_storage.csv
 
 The same runs with adapters kept in fp32 and in bf16 (the base is fp32): A is multiplied by 1 - ratio before every step of AdamW while |A|/n >= |B|/m, as the
 method's release does it. Columns: the norm of A over what it would be if only the shrinks had acted, after the first shrink and

@@ -163,6 +163,39 @@ def pairs_table(path):
             yield f"| {kind} | {some['n']} to {some['m']} | {float(ratio):g} | " + " | ".join(cells) + " |"
 
 
+def read_groups(path, *keys):
+    """{values of the keys: [lines]} in the file's order."""
+    groups = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            groups.setdefault(tuple(line[key] for key in keys), []).append(line)
+    return groups
+
+
+def spread(lines, key, digits=4):
+    values = [float(line[key]) for line in lines]
+    return f"{mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def storage_table(path):
+    yield "| kept in | shrink ratio | \\|A\\| after one shrink over what it should be | after 100 | held-out loss |"
+    yield "|---|---|---|---|---|"
+    for (storage, ratio), lines in read_groups(path, "storage", "shrink_ratio").items():
+        one, many = (mean(float(line[f"norm_kept_of_{count}"]) for line in lines) for count in ("1_shrink", "100_shrinks"))
+        yield f"| {storage} | {float(ratio):g} | {one:.4f} | {many:.4f} | {spread(lines, 'eval_loss')} |"
+
+
+def resume_table(path):
+    groups = read_groups(path, "shrink_ratio", "learning_rate", "how")
+    yield "| shrink ratio | rate | pairs shrinking half-way, of 28 | at once | armed again | latched | armed less latched |"
+    yield "|---|---|---|---|---|---|---|"
+    for ratio, rate in dict.fromkeys(key[:2] for key in groups):
+        whole, armed, latched = (groups[ratio, rate, how] for how in ("at once", "armed", "latched"))
+        less = interval([float(a["eval_loss"]) - float(b["eval_loss"]) for a, b in zip(armed, latched)])
+        half = mean(float(line["shrinking_half_way"]) for line in whole)
+        yield f"| {float(ratio):g} | {float(rate):g} | {half:.1f} | " + " | ".join(spread(lines, "eval_loss") for lines in (whole, armed, latched)) + f" | {signed(less)} |"
+
+
 def draw(part, folder):
     lora = part.whole("lora")
     top = max((mean(cell.values()) for cell in lora.values()), default=0)
@@ -197,7 +230,8 @@ def main():
     parts = {path.stem: Part(path) for path in sorted(o.results.glob("*-*.csv")) if not path.stem.endswith(".pairs")}
     grids = [part for part in parts.values() if len(part.losses["lora"]) > 1]
     o.plots.mkdir(parents=True, exist_ok=True)
-    tables = {"main": lambda: main_table(grids), "rules": lambda: rules_table(grids)}
+    tables = {"main": lambda: main_table(grids), "rules": lambda: rules_table(grids),
+              "storage": lambda: storage_table(o.results / "bf16_storage.csv"), "resume": lambda: resume_table(o.results / "resume.csv")}
     for name, part in parts.items():
         tables[name] = lambda part=part: part_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")

@@ -31,7 +31,7 @@ CONTROLS = ["init-a-0.1", "lr-a-4", "wd-a", "small-alpha"]
 AUTO = ["auto-horizon", "auto-displacement", "auto-balance", "gauge"]
 RIVALS = ["lora+", "riemannian", "lora-rite"]
 FULL = ["lora", "stable-lora", *AUTO, *CONTROLS, *RIVALS]
-DECISIVE = ["lora", "stable-lora", "auto-horizon", "init-a-0.1", "lr-a-4", "lora+"]
+DECISIVE = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
@@ -46,9 +46,9 @@ def parts():
     """In the order of what they decide; a part whose base is not there is left out, and said."""
     yield grid("w64", "shakespeare", "all", FULL)
     yield grid("demo", "extraction", "all", DECISIVE)
-    yield grid("stories260K", "grimm", "all", FULL)
+    yield grid("stories260K", "grimm", "all", [*DECISIVE, "auto-displacement"])
     yield grid("w64", "shakespeare", "qv", DECISIVE)
-    yield grid("w128", "shakespeare", "all", DECISIVE)
+    yield grid("w128", "shakespeare", "all", DECISIVE, rates="2e-4:3.2e-3:x2")
     yield grid("w64", "wikitext", "all", DECISIVE)
     yield grid("w256", "shakespeare", "all", DECISIVE, rates="1e-4:3.2e-3:x2", ratios="5e-3,2e-2")
     yield grid("w512", "shakespeare", "all", DECISIVE, rates="2e-4:1.6e-3:x2", ratios="5e-3,2e-2")

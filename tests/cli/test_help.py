@@ -13,7 +13,7 @@ CONTRACT = {
         "save-steps": "500", "save-total-limit": "2", "logging": "none", "resume-from-checkpoint": None,
         "r": "8", "lora-alpha": "16", "lora-dropout": "0", "neftune-noise-alpha": "0", "use-rslora": "off",
         "use-dora": "off", "rank-pattern": None, "alpha-pattern": None, "init-lora-weights": "true", "init-a-scale": "1", "force-shrink": "off", "target-modules": "all-linear",
-        "shrink-ratio": "0.0005", "shrink-rule": "horizon", "shrink-gauge": "off", "optimizer": "adamw", "loraplus-lr-ratio": "4",
+        "shrink-ratio": "0.0005", "shrink-rule": "balance", "shrink-gauge": "off", "optimizer": "adamw", "loraplus-lr-ratio": "4",
         "riemannian-reg": "1e-2", "lora-rite-clip": "1", "lora-rite-skip": "1",
         "learning-rate": "1e-4", "learning-rate-a": "same", "lr-scheduler-type": "linear",
         "warmup-steps": "0", "warmup-ratio": "0", "weight-decay": "0.01",

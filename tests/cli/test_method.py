@@ -10,9 +10,9 @@ from command import MODEL, CommandTest, lines_of
 STEPS, STOP, ROWS = (6, 4, 2) if os.environ.get("STLORA_SANITIZE") == "ON" else (12, 8, 4)
 RULES = {
     "adamw": ["--learning-rate-a", 4e-3, "--weight-decay-a", 10, "--weight-decay-a-steps", 3],
-    "horizon": ["--shrink-ratio", "auto"],
+    "horizon": ["--shrink-ratio", "auto", "--shrink-rule", "horizon"],
     "displacement": ["--shrink-ratio", "auto", "--shrink-rule", "displacement"],
-    "balance": ["--shrink-ratio", "auto", "--shrink-rule", "balance"],
+    "balance": ["--shrink-ratio", "auto"],
     "gauge": ["--shrink-ratio", 0.01, "--shrink-gauge"],
     "loraplus": ["--optimizer", "loraplus", "--loraplus-lr-ratio", 8],
     "riemannian": ["--optimizer", "riemannian", "--riemannian-reg", 1e-4],
