@@ -6,6 +6,7 @@
 
 #include "api/eval_task.h"
 #include "base/memory.h"
+#include "model/decoder.h"
 #include "train/evaluate.h"
 #include "train/plan.h"
 
@@ -23,8 +24,8 @@ stlora_status stlora_eval_ids(const stlora_eval_task *task, int64_t positions_sp
                               stlora_error *err)
 {
     const stlora_transformer *model = task->session.model;
-    int64_t vocab = model->config.vocab_size, positions = model->config.max_positions;
-    if (model->family->learned_positions && (int64_t)task->ids.count - positions_spared > positions)
+    int64_t vocab = model->config.vocab_size, positions = stlora_decoder_most(model);
+    if ((int64_t)task->ids.count - positions_spared > positions)
         return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: %zu tokens are more than the model's %" PRId64 " positions",
                            where, task->ids.count, positions);
     for (size_t i = 0; i < task->ids.count; i++)

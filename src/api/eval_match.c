@@ -4,6 +4,7 @@
 
 #include "api/eval_task.h"
 #include "base/memory.h"
+#include "model/decoder.h"
 #include "train/complete.h"
 #include "train/extract.h"
 
@@ -46,9 +47,9 @@ static stlora_status wanted_answer(matching *m, const stlora_row *row, stlora_an
 static int64_t most_of(const matching *m, int64_t prompt, int64_t wanted)
 {
     const stlora_transformer *model = m->task->session.model;
-    int64_t most = m->task->config->max_new_tokens, room = model->config.max_positions - prompt + 1;
+    int64_t most = m->task->config->max_new_tokens, left = stlora_decoder_most(model) - prompt;
     if (most == 0) most = m->extract == STLORA_EXTRACT_NONE ? wanted + 1 : TOKENS_TO_AN_ANSWER;
-    return model->family->learned_positions && most > room ? room : most;
+    return most > left ? left + 1 : most; /* the last one need not be fed */
 }
 
 static stlora_status take_row(void *context, const stlora_row *row, stlora_error *err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/decoder.h"
 #include "stlora/infer.h"
 #include "train/configs.h"
 #include "train/sample.h"
@@ -93,14 +94,17 @@ static stlora_status run(generator *g, const stlora_generate_config *c, stlora_e
     stlora_sampler_scratch scratch = {0};
     stlora_decoder *decoder = NULL;
     int64_t room = (int64_t)g->prompt.count + c->max_new_tokens;
-    if (s->model->family->learned_positions && room > s->model->config.max_positions)
-        room = s->model->config.max_positions;
+    /* A prompt behind which frequencies change with the length decides on them for all that is generated. */
+    const int64_t usual = stlora_decoder_most(s->model), prompt = (int64_t)g->prompt.count;
+    const bool longer = !s->model->family->learned_positions && prompt > usual;
+    if (room > usual && !longer) room = usual;
     if ((int64_t)g->prompt.count > room)
         return stlora_fail(err, STLORA_E_UNSUPPORTED,
                            "a prompt of %zu tokens is longer than the model's %lld positions", g->prompt.count,
                            (long long)room);
     int64_t most = room - (int64_t)g->prompt.count + 1; /* the last token sampled need not be fed */
-    const stlora_decoder_shape shape = stlora_decoder_single(room);
+    stlora_decoder_shape shape = stlora_decoder_single(room);
+    if (longer) shape.row = prompt;
     STLORA_TRY(stlora_decoder_create(&decoder, s->model, s->lora, s->backend, s->act, &shape, err));
     stlora_status status = stlora_sampler_scratch_create(&scratch, s->model->config.vocab_size, err);
     if (status == STLORA_OK)

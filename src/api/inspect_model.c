@@ -91,6 +91,10 @@ static stlora_status describe_all_linear(const stlora_transformer *model, json_t
 static stlora_status describe(const stlora_transformer *model, json_t *out, stlora_error *err)
 {
     const stlora_hf_config *c = &model->config;
+    char positions[32] = "learned";
+    if (!model->family->learned_positions)
+        (void)snprintf(positions, sizeof positions, c->rope[0].kind == STLORA_ROPE_DEFAULT ? "rope%s" : "rope %s",
+                       c->rope[0].kind == STLORA_ROPE_DEFAULT ? "" : stlora_rope_kind_name(c->rope[0].kind));
     json_t *value = json_pack(
         "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "family", c->model_type, "parameters",
         (json_int_t)model->parameters, "dtype", stlora_dtype_name(model->embed.dtype), "vocab_size",
@@ -98,9 +102,7 @@ static stlora_status describe(const stlora_transformer *model, json_t *out, stlo
         (json_int_t)c->intermediate_size, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads",
         (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_positions", (json_int_t)c->max_positions,
         "tied_embeddings", c->tie_embeddings, "bytes", (json_int_t)stlora_safetensors_bytes(model->files), "positions",
-        model->family->learned_positions     ? "learned"
-        : c->rope_kind == STLORA_ROPE_LLAMA3 ? "rope llama3"
-                                             : "rope");
+        positions);
     stlora_status status = value && json_object_update(out, value) == 0 ? STLORA_OK : no_memory(err);
     json_decref(value);
     STLORA_TRY(status);

@@ -147,37 +147,60 @@ typedef struct stlora_column_dot_args {
     float *g;
 } stlora_column_dot_args;
 
-typedef enum stlora_norm_kind { STLORA_NORM_RMS, STLORA_NORM_LAYER } stlora_norm_kind;
+typedef enum stlora_norm_kind {
+    STLORA_NORM_RMS,
+    STLORA_NORM_LAYER,
+    STLORA_NORM_RMS_ONE /* RMS with 1 + w for w */
+} stlora_norm_kind;
 
 /* norm: RMS: y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps);  LAYER: y = (x - mean) * rstd * w + b, biased variance.
- *   x (T, C) F32; w, b (C) any float dtype, b NULL for RMS; y (T, C) act; stats (T, 2) F32: mean (0 for RMS), rstd */
+ *   x (T, G C) act or F32, a token's G groups of C each by itself, as one head beside another; w, b (C) any float dtype, b NULL but for
+ *   LAYER; y (T, G C) act or F32, with accumulate added to; stats (T, G, 2) F32: mean (0 but for LAYER), rstd */
 typedef struct stlora_norm_args {
     stlora_norm_kind kind;
     int64_t tokens, width;
+    int64_t groups; /* G; 0 = 1 */
     double eps;
     stlora_cmat x;
     const void *w, *b;
     stlora_dtype w_dtype;
     stlora_mat y;
+    bool accumulate;
     float *stats;
 } stlora_norm_args;
 
-/* norm_grad: dx[t,c] += d(loss)/dx given dy (T, C) act or F32; w is frozen. x, stats as norm left them. dx (T, C) F32. */
+/* norm_grad: dx[t,c] += d(loss)/dx given dy (T, G C) act or F32; w is frozen. x, stats as norm left them. dx (T, G C) act or F32; with
+ * overwrite it is written and may be dy's own memory, where both have one dtype and stride. */
 typedef struct stlora_norm_grad_args {
     stlora_norm_kind kind;
     int64_t tokens, width;
+    int64_t groups; /* 0 = 1 */
     stlora_cmat x, dy;
     const void *w;
     stlora_dtype w_dtype;
     const float *stats;
     stlora_mat dx;
+    bool overwrite;
 } stlora_norm_grad_args;
 
-/* rope: rotates the halves of every head in place (NeoX order, as in Transformers): for j < D/2, head h, a = x[h*D + j], b = x[h*D + D/2 + j]:
+/* scale: y[t,c] = (accumulate ? y[t,c] : 0) + f(scale x[t,c]),  f(z) = z, or softcap tanh(z / softcap) where softcap > 0
+ *   x (T, C) act or F32; y (T, C) act or F32, may be x's own memory where both have one dtype and stride. */
+typedef struct stlora_scale_args {
+    int64_t tokens, width;
+    double scale, softcap;
+    stlora_cmat x;
+    stlora_mat y;
+    bool accumulate;
+} stlora_scale_args;
+
+/* rope: rotates the halves of the first R of every head's D elements in place (NeoX order, as in Transformers): for j < R/2, head h,
+ * a = x[h*D + j], b = x[h*D + R/2 + j]:
  *   a' = a cos - b sin,  b' = b cos + a sin     (inverse: sin -> -sin, which is also the gradient)
- *   x (T, heads*D) act, several heads side by side (q and k of one buffer in one call); cos, sin (max positions, D/2) F32 */
+ *   x (T, heads*D) act, several heads side by side (q and k of one buffer in one call); cos, sin (rows, R/2) F32, of which token t takes
+ *   row positions[t] */
 typedef struct stlora_rope_args {
     int64_t tokens, heads, head_dim;
+    int64_t rotary_dim; /* R, even; 0 = D */
     stlora_mat x;
     const int32_t *positions;
     const float *cos, *sin;
@@ -192,11 +215,12 @@ typedef struct stlora_segment {
 } stlora_segment;
 
 /* attention: per segment, head h with kv head h / (H/K):
- *   p = softmax(scale * q k^T, causal, windowed);  o = p v;   lse[t,h] = log sum exp of the scaled scores
+ *   p = softmax(f(scale * q k^T), causal, windowed);  o = p v;   lse[t,h] = log sum exp of the scores f(...)
+ *   f(z) = z, or softcap tanh(z / softcap) where softcap > 0
  *   q (Tq, H*D), k, v (Tk, K*D), o (Tq, H*D) act; lse (Tq, H) F32. No T x T matrix in memory. */
 typedef struct stlora_attention_args {
     int64_t heads, kv_heads, head_dim;
-    double scale;
+    double scale, softcap;
     int64_t window; /* keys that a query sees at most, its own included; 0 = all */
     const stlora_segment *segments;
     int64_t segment_count;
@@ -210,7 +234,7 @@ typedef struct stlora_attention_args {
  * its query heads in ascending order. A NaN of a token may reach every gradient of its segment. */
 typedef struct stlora_attention_grad_args {
     int64_t heads, kv_heads, head_dim;
-    double scale;
+    double scale, softcap;
     int64_t window;
     const stlora_segment *segments;
     int64_t segment_count;
@@ -222,8 +246,15 @@ typedef struct stlora_attention_grad_args {
 
 typedef enum stlora_activation_kind {
     STLORA_ACT_SILU_GLU, /* in (T, 2F): y = silu(in[:, :F]) * in[:, F:] */
-    STLORA_ACT_GELU_TANH /* in (T, F):  y = gelu_tanh(in) = in/2 (1 + tanh(sqrt(2/pi) (in + 0.044715 in^3))) */
+    STLORA_ACT_GELU_TANH, /* in (T, F):  y = gelu_tanh(in) = in/2 (1 + tanh(sqrt(2/pi) (in + 0.044715 in^3))) */
+    STLORA_ACT_GELU_TANH_GLU /* in (T, 2F): y = gelu_tanh(in[:, :F]) * in[:, F:] */
 } stlora_activation_kind;
+
+/* Has the activation's input a gate beside what it gates? */
+static inline bool stlora_gated(stlora_activation_kind kind)
+{
+    return kind != STLORA_ACT_GELU_TANH;
+}
 
 typedef struct stlora_activation_args {
     stlora_activation_kind kind;
@@ -242,12 +273,13 @@ typedef struct stlora_activation_grad_args {
 /* cross_entropy: over rows of logits (N, V) F32 with one target each:
  *   logprob[i] = logits[i, target] - logsumexp(logits[i, :])          *loss -= sum_i logprob[i] (in double, i ascending)
  *   dlogits(i, v) = scale * (softmax(logits[i, :])[v] - [v == target]), act or F32; data NULL = no gradient.
- * dlogits may be the logits' own memory, each row beginning where its logits begin. */
+ * dlogits may be the logits' own memory, each row beginning where its logits begin. With softcap > 0 the logits are softcap tanh(z / softcap)
+ * of what the gradient is asked for: dlogits(i, v) *= 1 - (logits[i, v] / softcap)^2. */
 typedef struct stlora_cross_entropy_args {
     int64_t rows, vocab;
     stlora_cmat logits;
     const int32_t *targets;
-    double scale;
+    double scale, softcap;
     float *logprob; /* (N) or NULL */
     double *loss;   /* in/out or NULL */
     stlora_mat dlogits;
@@ -287,6 +319,7 @@ struct stlora_backend {
     void (*column_dot)(const stlora_backend *, const stlora_column_dot_args *);
     void (*norm)(const stlora_backend *, const stlora_norm_args *);
     void (*norm_grad)(const stlora_backend *, const stlora_norm_grad_args *);
+    void (*scale)(const stlora_backend *, const stlora_scale_args *);
     void (*rope)(const stlora_backend *, const stlora_rope_args *);
     void (*attention)(const stlora_backend *, const stlora_attention_args *);
     void (*attention_grad)(const stlora_backend *, const stlora_attention_grad_args *);

@@ -171,23 +171,35 @@ static void embed(const stlora_backend *face, const stlora_embed_args *a)
 /* RMS: x^2 summed (2), x rstd w (2). LAYER: also the mean (1), less the mean twice (2), b (1). */
 static void norm(const stlora_backend *face, const stlora_norm_args *a)
 {
-    const double elements = (double)a->tokens * (double)a->width;
+    const double elements = (double)a->tokens * (double)a->x.cols;
+    const double y = bytes_of(a->y.dtype, a->tokens, a->y.cols) * (a->accumulate ? 2 : 1);
     const double start = now();
     inner(face)->norm(inner(face), a);
-    count(face, start, elements * (a->kind == STLORA_NORM_RMS ? 4 : 8),
-          bytes_of(a->x.dtype, a->tokens, a->width) + bytes_of(a->y.dtype, a->tokens, a->width), "norm %lld",
-          (long long)a->width);
+    count(face, start, elements * (a->kind == STLORA_NORM_LAYER ? 8 : 4), bytes_of(a->x.dtype, a->tokens, a->x.cols) + y,
+          "norm %lld", (long long)a->width);
 }
 
 /* dy w (1), its sum with x (2) and added to dx times rstd with x's part (4); LAYER: also its mean and x less its mean (4). */
 static void norm_grad(const stlora_backend *face, const stlora_norm_grad_args *a)
 {
-    const double elements = (double)a->tokens * (double)a->width;
-    const double x = bytes_of(a->x.dtype, a->tokens, a->width), dy = bytes_of(a->dy.dtype, a->tokens, a->width);
+    const double elements = (double)a->tokens * (double)a->x.cols;
+    const double x = bytes_of(a->x.dtype, a->tokens, a->x.cols), dy = bytes_of(a->dy.dtype, a->tokens, a->x.cols);
+    const double dx = bytes_of(a->dx.dtype, a->tokens, a->x.cols) * (a->overwrite ? 1 : 2);
     const double start = now();
     inner(face)->norm_grad(inner(face), a);
-    count(face, start, elements * (a->kind == STLORA_NORM_RMS ? 7 : 11),
-          x + dy + 2 * bytes_of(a->dx.dtype, a->tokens, a->width), "norm_grad %lld", (long long)a->width);
+    count(face, start, elements * (a->kind == STLORA_NORM_LAYER ? 11 : 7), x + dy + dx, "norm_grad %lld",
+          (long long)a->width);
+}
+
+/* Times a number (1), added (1), tanh and its cap (2). */
+static void scale(const stlora_backend *face, const stlora_scale_args *a)
+{
+    const double x = bytes_of(a->x.dtype, a->tokens, a->width);
+    const double y = bytes_of(a->y.dtype, a->tokens, a->width) * (a->accumulate ? 2 : 1);
+    const double start = now();
+    inner(face)->scale(inner(face), a);
+    count(face, start, (double)a->tokens * (double)a->width * (1 + a->accumulate + (a->softcap > 0 ? 2 : 0)), x + y,
+          "scale %lld", (long long)a->width);
 }
 
 static void rope(const stlora_backend *face, const stlora_rope_args *a)
@@ -249,7 +261,7 @@ static void attention_grad(const stlora_backend *face, const stlora_attention_gr
 static void activation(const stlora_backend *face, const stlora_activation_args *a)
 {
     const double elements = (double)a->tokens * (double)a->width;
-    const int64_t in = a->kind == STLORA_ACT_SILU_GLU ? 2 * a->width : a->width;
+    const int64_t in = stlora_gated(a->kind) ? 2 * a->width : a->width;
     const double start = now();
     inner(face)->activation(inner(face), a);
     count(face, start, elements * (a->kind == STLORA_ACT_SILU_GLU ? 4 : 7),
@@ -260,7 +272,7 @@ static void activation(const stlora_backend *face, const stlora_activation_args 
 static void activation_grad(const stlora_backend *face, const stlora_activation_grad_args *a)
 {
     const double elements = (double)a->tokens * (double)a->width;
-    const int64_t in = a->kind == STLORA_ACT_SILU_GLU ? 2 * a->width : a->width;
+    const int64_t in = stlora_gated(a->kind) ? 2 * a->width : a->width;
     const double start = now();
     inner(face)->activation_grad(inner(face), a);
     count(face, start, elements * (a->kind == STLORA_ACT_SILU_GLU ? 10 : 14),
@@ -320,6 +332,7 @@ stlora_status stlora_op_profile_create(stlora_op_profile **out, const stlora_bac
     profile->face.column_dot = column_dot;
     profile->face.norm = norm;
     profile->face.norm_grad = norm_grad;
+    profile->face.scale = scale;
     profile->face.rope = rope;
     profile->face.attention = attention;
     profile->face.attention_grad = attention_grad;

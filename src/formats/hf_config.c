@@ -1,109 +1,19 @@
 /* hf_config.c: config.json in the words of Transformers 4 and 5, with the defaults of its configuration classes.
  *
- * Not here: what a family computes (model/family.h). Invariant: a key that would change the result and that the engine does
- * not know is refused, never skipped. Source of the defaults: Transformers 5.23, LlamaConfig, Qwen2Config, GPT2Config.
+ * Not here: what a family computes (model/family.h), keys and defaults (hf_family.c), rotary positions (hf_rope.c). Invariant: a key that
+ * would change the result and that the engine does not know is refused, never skipped.
  * Test: tests/formats/test_hf_config.c.
  */
 #include "formats/hf_config.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/atomic_file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "formats/json_field.h"
-
-/* ---- families ---- */
-
-/* What a family's keys are called, and what holds where they are absent. */
-typedef struct hf_family {
-    const char *name;
-    const char *hidden, *layers, *heads, *positions, *eps, *activation;
-    bool rotary;
-    stlora_hf_config defaults;
-} hf_family;
-
-static const hf_family families[] = {
-    {
-        .name = "llama",
-        .hidden = "hidden_size",
-        .layers = "num_hidden_layers",
-        .heads = "num_attention_heads",
-        .positions = "max_position_embeddings",
-        .eps = "rms_norm_eps",
-        .activation = "hidden_act",
-        .rotary = true,
-        .defaults = {.vocab_size = 32000,
-                     .hidden_size = 4096,
-                     .intermediate_size = 11008,
-                     .layers = 32,
-                     .heads = 32,
-                     .max_positions = 2048,
-                     .norm_eps = 1e-6,
-                     .rope_theta = 10000.0,
-                     .activation = "silu",
-                     .bos = 1,
-                     .eos = {2},
-                     .eos_count = 1},
-    },
-    {
-        .name = "qwen2",
-        .hidden = "hidden_size",
-        .layers = "num_hidden_layers",
-        .heads = "num_attention_heads",
-        .positions = "max_position_embeddings",
-        .eps = "rms_norm_eps",
-        .activation = "hidden_act",
-        .rotary = true,
-        .defaults = {.vocab_size = 151936,
-                     .hidden_size = 4096,
-                     .intermediate_size = 22016,
-                     .layers = 32,
-                     .heads = 32,
-                     .kv_heads = 32,
-                     .max_positions = 32768,
-                     .norm_eps = 1e-6,
-                     .rope_theta = 10000.0,
-                     .activation = "silu",
-                     .bos = -1},
-    },
-    {
-        .name = "gpt2",
-        .hidden = "n_embd",
-        .layers = "n_layer",
-        .heads = "n_head",
-        .positions = "n_positions",
-        .eps = "layer_norm_epsilon",
-        .activation = "activation_function",
-        .rotary = false,
-        .defaults = {.vocab_size = 50257,
-                     .hidden_size = 768,
-                     .layers = 12,
-                     .heads = 12,
-                     .max_positions = 1024,
-                     .norm_eps = 1e-5,
-                     .activation = "gelu_new",
-                     .tie_embeddings = true,
-                     .bos = 50256,
-                     .eos = {50256},
-                     .eos_count = 1},
-    },
-};
-
-static stlora_status find_family(const stlora_fields *f, const hf_family **out, stlora_error *err)
-{
-    const json_t *value = json_object_get(f->object, "model_type");
-    const char *name = stlora_json_text(value);
-    if (!name) return stlora_field_refused(f, "model_type", "a family's name", value, err);
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        if (strcmp(families[i].name, name) == 0) {
-            *out = &families[i];
-            return STLORA_OK;
-        }
-    }
-    return stlora_field_unsupported(f, "model_type", value, "llama, qwen2 and gpt2", err);
-}
+#include "formats/hf_family.h"
 
 /* ---- options that would change the result ---- */
 
@@ -132,33 +42,13 @@ static stlora_status only_absent(const stlora_fields *f, const char *key, stlora
     return value ? stlora_field_unsupported(f, key, value, "its absence", err) : STLORA_OK;
 }
 
-static stlora_status only_full_attention(const stlora_fields *f, int64_t layers, stlora_error *err)
-{
-    const json_t *types = stlora_field(f, "layer_types");
-    if (!types) return STLORA_OK;
-    if (!json_is_array(types)) return stlora_field_refused(f, "layer_types", "an array of texts", types, err);
-    if ((int64_t)json_array_size(types) != layers)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"layer_types\" must have one entry for each of %lld layers, found %zu",
-                           f->path, (long long)layers, json_array_size(types));
-    for (size_t i = 0; i < json_array_size(types); i++) {
-        const json_t *type = json_array_get(types, i);
-        if (!json_is_string(type)) return stlora_field_refused(f, "layer_types", "an array of texts", type, err);
-        if (strcmp(json_string_value(type), "full_attention") != 0)
-            return stlora_field_unsupported(f, "layer_types", type, "\"full_attention\"", err);
-    }
-    return STLORA_OK;
-}
-
-static stlora_status refuse_options(const stlora_fields *f, const stlora_hf_config *c, bool rotary,
-                                    stlora_error *err)
+static stlora_status refuse_options(const stlora_fields *f, const stlora_hf_family *family, stlora_error *err)
 {
     STLORA_TRY(only_absent(f, "quantization_config", err));
     STLORA_TRY(only_absent(f, "compression_config", err));
-    STLORA_TRY(only_full_attention(f, c->layers, err));
-    if (rotary) {
-        STLORA_TRY(only_one(f, "pretraining_tp", err));
-        STLORA_TRY(only_bool(f, "use_sliding_window", false, err));
-        return only_one(f, "partial_rotary_factor", err);
+    if (family->rotary) {
+        if (!stlora_hf_idle(family, "pretraining_tp")) STLORA_TRY(only_one(f, "pretraining_tp", err));
+        return only_bool(f, "use_bidirectional_attention", false, err);
     }
     STLORA_TRY(only_bool(f, "scale_attn_weights", true, err));
     STLORA_TRY(only_bool(f, "scale_attn_by_inverse_layer_idx", false, err));
@@ -167,7 +57,7 @@ static stlora_status refuse_options(const stlora_fields *f, const stlora_hf_conf
 
 /* ---- parts ---- */
 
-static stlora_status read_head_counts(const stlora_fields *f, const hf_family *family, stlora_hf_config *c,
+static stlora_status read_head_counts(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c,
                                       stlora_error *err)
 {
     STLORA_TRY(stlora_field_size(f, family->heads, &c->heads, err));
@@ -196,7 +86,7 @@ static stlora_status read_head_counts(const stlora_fields *f, const hf_family *f
     return STLORA_OK;
 }
 
-static stlora_status read_sizes(const stlora_fields *f, const hf_family *family, stlora_hf_config *c, stlora_error *err)
+static stlora_status read_sizes(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c, stlora_error *err)
 {
     STLORA_TRY(stlora_field_size(f, "vocab_size", &c->vocab_size, err));
     STLORA_TRY(stlora_field_size(f, family->hidden, &c->hidden_size, err));
@@ -204,68 +94,154 @@ static stlora_status read_sizes(const stlora_fields *f, const hf_family *family,
     STLORA_TRY(stlora_field_size(f, family->positions, &c->max_positions, err));
     STLORA_TRY(stlora_field_positive(f, family->eps, &c->norm_eps, err));
     if (family->rotary) {
-        STLORA_TRY(stlora_field_size(f, "intermediate_size", &c->intermediate_size, err));
+        STLORA_TRY(stlora_field_size(f, family->inner, &c->intermediate_size, err));
     } else {
         c->intermediate_size = 4 * c->hidden_size;
-        if (stlora_field(f, "n_inner")) STLORA_TRY(stlora_field_size(f, "n_inner", &c->intermediate_size, err));
+        if (stlora_field(f, family->inner)) STLORA_TRY(stlora_field_size(f, family->inner, &c->intermediate_size, err));
     }
     return read_head_counts(f, family, c, err);
 }
 
-static stlora_status read_llama3_rope(const stlora_fields *top, const stlora_fields *rope, stlora_hf_config *c,
-                                      stlora_error *err)
+/* ---- types of layers ---- */
+
+static void put(stlora_layer_set *set, int64_t layer, bool in)
 {
-    const char *const required[] = {"factor", "low_freq_factor", "high_freq_factor"};
-    double *const values[] = {&c->rope_factor, &c->rope_low_freq_factor, &c->rope_high_freq_factor};
-    for (size_t i = 0; i < 3; i++) {
-        if (!stlora_field(rope, required[i]))
-            return stlora_field_refused(rope, required[i], "a number above 0", json_object_get(rope->object, required[i]),
-                                        err);
-        STLORA_TRY(stlora_field_positive(rope, required[i], values[i], err));
+    if (in) set->words[layer / 64] |= UINT64_C(1) << (layer % 64);
+}
+
+/* no_rope_layers: 1 = the layer has rotary positions, 0 = it has none; without it every so-many-th has none. */
+static stlora_status read_no_rope(const stlora_fields *f, stlora_hf_config *c, stlora_error *err)
+{
+    const json_t *list = stlora_field(f, "no_rope_layers");
+    int64_t interval = 4;
+    if (stlora_field(f, "no_rope_layer_interval"))
+        STLORA_TRY(stlora_field_size(f, "no_rope_layer_interval", &interval, err));
+    if (list && (!json_is_array(list) || (int64_t)json_array_size(list) != c->layers))
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"no_rope_layers\" must be a list of %lld numbers 0 or 1, found %s of %zu",
+                           f->path, (long long)c->layers, stlora_json_type(list), json_array_size(list));
+    for (int64_t l = 0; l < c->layers; l++) {
+        bool without = (l + 1) % interval == 0;
+        if (list) {
+            const json_t *has = json_array_get(list, (size_t)l);
+            if (!json_is_integer(has) || json_integer_value(has) < 0 || json_integer_value(has) > 1)
+                return stlora_field_refused(f, "no_rope_layers", "a list of 0 and 1", has, err);
+            without = json_integer_value(has) == 0;
+        }
+        put(&c->without_rope, l, without);
     }
-    if (c->rope_factor < 1)
-        return stlora_field_refused(rope, "factor", "at least 1", json_object_get(rope->object, "factor"), err);
-    if (c->rope_high_freq_factor <= c->rope_low_freq_factor)
-        return stlora_field_refused(rope, "high_freq_factor", "above low_freq_factor",
-                                    json_object_get(rope->object, "high_freq_factor"), err);
-    /* Transformers' order: beside the dictionary, in it, and else the whole length. */
-    const char *key = "original_max_position_embeddings";
-    c->rope_original_positions = c->max_positions;
-    if (stlora_field(top, key)) return stlora_field_size(top, key, &c->rope_original_positions, err);
-    if (stlora_field(rope, key)) return stlora_field_size(rope, key, &c->rope_original_positions, err);
     return STLORA_OK;
 }
 
-static stlora_status read_rope(const stlora_fields *f, stlora_hf_config *c, stlora_error *err)
+/* What holds where layer_types does not say it. */
+static stlora_status default_types(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c,
+                                   stlora_error *err)
 {
-    /* The older word wins where both are given and it says something, as in Transformers. */
-    static const char *const words[] = {"rope_scaling", "rope_parameters"};
-    stlora_fields rope = {.path = f->path, .inside = "rope_parameters."};
-    for (size_t i = 0; i < 2 && !rope.object; i++) {
-        const json_t *value = stlora_field(f, words[i]);
-        if (!value) continue;
-        if (!json_is_object(value)) return stlora_field_refused(f, words[i], "an object", value, err);
-        if (json_object_size(value) == 0) continue;
-        rope.object = value;
-        rope.inside = i == 0 ? "rope_scaling." : "rope_parameters.";
+    int64_t from = 28, pattern = family->pattern;
+    const char *word = stlora_field(f, "sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
+    if (stlora_hf_reads(family, "max_window_layers") && stlora_field(f, "max_window_layers") &&
+        json_integer_value(stlora_field(f, "max_window_layers")) != 0) /* 0 = all */
+        STLORA_TRY(stlora_field_size(f, "max_window_layers", &from, err));
+    else if (stlora_field(f, "max_window_layers"))
+        from = 0;
+    if (stlora_hf_reads(family, "sliding_window_pattern") && stlora_field(f, word))
+        STLORA_TRY(stlora_field_size(f, word, &pattern, err));
+    for (int64_t l = 0; l < c->layers && c->window > 0; l++) {
+        bool sliding = family->window == STLORA_WINDOW_ALL ||
+                       (family->window == STLORA_WINDOW_FROM && l >= from) ||
+                       (family->window == STLORA_WINDOW_PATTERN && (l + 1) % pattern != 0) ||
+                       (family->window == STLORA_WINDOW_WITHOUT_ROPE && stlora_layer_in(&c->without_rope, l));
+        put(&c->sliding, l, sliding);
     }
-    if (stlora_field(f, "rope_theta")) STLORA_TRY(stlora_field_positive(f, "rope_theta", &c->rope_theta, err));
-    if (!rope.object) return STLORA_OK;
-    if (json_is_object(json_object_get(rope.object, "full_attention")) ||
-        json_is_object(json_object_get(rope.object, "sliding_attention")))
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: \"rope_parameters\" for each type of layer are not supported",
-                           f->path);
-    if (stlora_field(&rope, "rope_theta"))
-        STLORA_TRY(stlora_field_positive(&rope, "rope_theta", &c->rope_theta, err));
-    STLORA_TRY(only_one(&rope, "partial_rotary_factor", err));
-    const char *key = stlora_field(&rope, "rope_type") ? "rope_type" : "type", *type = "default";
-    if (stlora_field(&rope, key)) STLORA_TRY(stlora_field_text(&rope, key, &type, err));
-    if (strcmp(type, "default") == 0) return STLORA_OK;
-    if (strcmp(type, "llama3") != 0)
-        return stlora_field_unsupported(&rope, key, json_object_get(rope.object, key), "\"default\" and \"llama3\"", err);
-    c->rope_kind = STLORA_ROPE_LLAMA3;
-    return read_llama3_rope(f, &rope, c, err);
+    return STLORA_OK;
 }
+
+static stlora_status read_types(const stlora_fields *f, const json_t *types, stlora_hf_config *c, stlora_error *err)
+{
+    if (!json_is_array(types)) return stlora_field_refused(f, "layer_types", "an array of texts", types, err);
+    if ((int64_t)json_array_size(types) != c->layers)
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"layer_types\" must have one entry for each of %lld layers, found %zu",
+                           f->path, (long long)c->layers, json_array_size(types));
+    for (int64_t l = 0; l < c->layers; l++) {
+        const json_t *type = json_array_get(types, (size_t)l);
+        const char *name = stlora_json_text(type);
+        if (!name) return stlora_field_refused(f, "layer_types", "an array of texts", type, err);
+        const bool sliding = strcmp(name, "sliding_attention") == 0;
+        if (sliding ? c->window == 0 : strcmp(name, "full_attention") != 0)
+            return stlora_field_unsupported(f, "layer_types", type,
+                                            c->window ? "\"full_attention\" and \"sliding_attention\"" : "\"full_attention\"", err);
+        put(&c->sliding, l, sliding);
+    }
+    return STLORA_OK;
+}
+
+static stlora_status read_layers(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c,
+                                 stlora_error *err)
+{
+    const json_t *types = stlora_field(f, "layer_types"), *window = json_object_get(f->object, "sliding_window");
+    bool used = true;
+    if (c->layers > STLORA_MAX_LAYERS)
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: more than %d layers are not supported, found %lld", f->path,
+                           (int)STLORA_MAX_LAYERS, (long long)c->layers);
+    if (stlora_hf_reads(family, "no_rope_layers")) STLORA_TRY(read_no_rope(f, c, err));
+    if (stlora_hf_reads(family, "use_sliding_window")) {
+        used = false;
+        if (stlora_field(f, "use_sliding_window")) STLORA_TRY(stlora_field_bool(f, "use_sliding_window", &used, err));
+    }
+    if (window && json_is_null(window))
+        c->window = 0;
+    else if (stlora_hf_reads(family, "sliding_window"))
+        STLORA_TRY(stlora_field_size(f, "sliding_window", &c->window, err));
+    if (!used || !stlora_hf_reads(family, "sliding_window")) c->window = 0;
+    if (types && family->window != STLORA_WINDOW_ALL) return read_types(f, types, c, err);
+    if (types)
+        return stlora_field_unsupported(f, "layer_types", types, "its absence", err);
+    return default_types(f, family, c, err);
+}
+
+/* ---- numbers that a family puts beside its products ---- */
+
+/* A key that is absent leaves *out; null is none, 0. */
+static stlora_status read_softcap(const stlora_fields *f, const char *key, double *out, stlora_error *err)
+{
+    const json_t *value = json_object_get(f->object, key);
+    if (!value) return STLORA_OK;
+    *out = 0;
+    return json_is_null(value) ? STLORA_OK : stlora_field_positive(f, key, out, err);
+}
+
+static stlora_status read_scales(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c,
+                                 stlora_error *err)
+{
+    if (family->attention_scalar > 0) {
+        double scalar = family->attention_scalar;
+        STLORA_TRY(stlora_field_positive(f, "query_pre_attn_scalar", &scalar, err));
+        c->attention_scale = 1 / sqrt(scalar);
+        STLORA_TRY(read_softcap(f, "attn_logit_softcapping", &c->attention_softcap, err));
+        STLORA_TRY(read_softcap(f, "final_logit_softcapping", &c->logits_softcap, err));
+    }
+    if (stlora_hf_reads(family, "attention_multiplier")) {
+        STLORA_TRY(stlora_field_positive(f, "attention_multiplier", &c->attention_scale, err));
+        STLORA_TRY(stlora_field_positive(f, "embedding_multiplier", &c->embedding_multiplier, err));
+        STLORA_TRY(stlora_field_positive(f, "residual_multiplier", &c->residual_multiplier, err));
+        STLORA_TRY(stlora_field_positive(f, "logits_scaling", &c->logits_scaling, err));
+    }
+    return STLORA_OK;
+}
+
+static stlora_status read_biases(const stlora_fields *f, const stlora_hf_family *family, stlora_hf_config *c,
+                                 stlora_error *err)
+{
+    if (stlora_hf_reads(family, "attention_bias"))
+        STLORA_TRY(stlora_field_bool(f, "attention_bias", &c->attention_bias, err));
+    if (stlora_hf_reads(family, "mlp_bias")) STLORA_TRY(stlora_field_bool(f, "mlp_bias", &c->mlp_bias, err));
+    if (stlora_hf_reads(family, "use_bias")) {
+        STLORA_TRY(stlora_field_bool(f, "use_bias", &c->attention_bias, err));
+        c->mlp_bias = c->attention_bias;
+    }
+    return STLORA_OK;
+}
+
+/* ---- the rest ---- */
 
 static stlora_status read_dtype(const stlora_fields *f, stlora_hf_config *c, stlora_error *err)
 {
@@ -325,20 +301,20 @@ static stlora_status read_config(stlora_hf_config *out, const char *path, const 
     const stlora_fields f = {.path = path, .inside = "", .object = root};
     if (!json_is_object(root))
         return stlora_fail(err, STLORA_E_FORMAT, "%s: must be an object, found %s", path, stlora_json_type(root));
-    const hf_family *family = NULL;
-    STLORA_TRY(find_family(&f, &family, err));
+    const stlora_hf_family *family = NULL;
+    STLORA_TRY(stlora_hf_family_of(&f, &family, err));
     assert(family);
     stlora_hf_config c = family->defaults;
     memcpy(c.model_type, family->name, strlen(family->name) + 1);
     STLORA_TRY(read_sizes(&f, family, &c, err));
-    STLORA_TRY(refuse_options(&f, &c, family->rotary, err));
-    if (family->rotary) STLORA_TRY(read_rope(&f, &c, err));
+    STLORA_TRY(refuse_options(&f, family, err));
+    STLORA_TRY(read_layers(&f, family, &c, err));
+    if (family->rotary) STLORA_TRY(stlora_hf_read_rope(&f, family, &c, err));
+    STLORA_TRY(read_scales(&f, family, &c, err));
+    STLORA_TRY(read_biases(&f, family, &c, err));
     STLORA_TRY(read_activation(&f, family->activation, &c, err));
     STLORA_TRY(stlora_field_bool(&f, "tie_word_embeddings", &c.tie_embeddings, err));
-    if (strcmp(family->name, "llama") == 0) { /* qwen2 and gpt2 have biases of their own, by definition */
-        STLORA_TRY(stlora_field_bool(&f, "attention_bias", &c.attention_bias, err));
-        STLORA_TRY(stlora_field_bool(&f, "mlp_bias", &c.mlp_bias, err));
-    }
+    STLORA_TRY(stlora_hf_check_keys(&f, family, err));
     if (json_is_null(json_object_get(root, "bos_token_id")))
         c.bos = -1;
     else

@@ -5,8 +5,6 @@
  * Norm outputs and the activation's output are computed again from what is kept: cheaper than keeping them. So are, where the plan asks for
  * it, the block's larger parts, each from what lies before it. Sums over tokens go on from slice to slice, token by token.
  */
-#include <math.h>
-
 #include "model/block.h"
 
 /* The adapter's part: gB, P (left in back->p), gA. */
@@ -132,15 +130,15 @@ void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, con
     backend->dropout(backend, &dropout);
 }
 
-/* All maps of a site. Their inputs' gradients add up in dx (F32), or are written where there is but one map. */
+/* All maps of a site. Their inputs' gradients add up in dx (F32), with accumulate on what it holds, or are written where there is but one map. */
 static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
-                          float *const *lowrank, void *dy, stlora_dtype dy_dtype, stlora_mat dx)
+                          float *const *lowrank, void *dy, stlora_dtype dy_dtype, stlora_mat dx, bool accumulate)
 {
     for (int k = 0; k < place->count; k++) {
         const stlora_linear *linear = &place->maps[k];
         stlora_cmat slice =
             stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
-        stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, k > 0);
+        stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, accumulate || k > 0);
     }
 }
 
@@ -162,15 +160,78 @@ static void norm_backward(const stlora_stage *stage, const stlora_back *back, co
                                                        .dx = stlora_mat_whole(back->dx, STLORA_F32, T, C)});
 }
 
-/* The residual stream's gradient in the activation dtype. */
-static void dx_as_act(const stlora_stage *stage, const stlora_back *back)
+/* All maps of a site that reads the stream, normed or as it is, x: back->dx += gradient of the stream, where it is needed. */
+static void reading_site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *site,
+                                  const stlora_norm_weights *w, const float *x, const float *stats,
+                                  float *const *lowrank, void *dy, bool below)
 {
-    if (stage->act != STLORA_F32)
-        stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32,
-                       stage->tokens * stage->model->config.hidden_size);
+    int64_t T = stage->tokens, C = stage->model->config.hidden_size;
+    const bool normed = w->w.data;
+    stlora_mat dx = {0};
+    if (below) dx = stlora_mat_whole(normed ? back->dh : back->dx, STLORA_F32, T, C);
+    site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, lowrank, dy, stage->act, dx, !normed);
+    if (below && normed) norm_backward(stage, back, w, x, stats);
 }
 
-static void attention_backward(const stlora_stage *stage, const stlora_back *back, const stlora_block_acts *acts)
+/* back->dx_act: gradient of what a map puts out, out (T, C), from that of the stream which it was added to, normed or times the multiplier
+ * where the family does so. */
+static void output_gradient(const stlora_stage *stage, const stlora_back *back, const stlora_norm_weights *w,
+                            const float *out, const float *stats)
+{
+    const stlora_transformer *model = stage->model;
+    int64_t T = stage->tokens, C = model->config.hidden_size;
+    const stlora_cmat dy = {back->dx, STLORA_F32, T, C, C};
+    const stlora_mat to = stlora_mat_whole(back->dx_act, stage->act, T, C);
+    if (!stlora_output_follows(model)) {
+        if (stage->act != STLORA_F32) stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32, T * C);
+    } else if (w->w.data) {
+        stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm,
+                                                                           .tokens = T,
+                                                                           .width = C,
+                                                                           .x = {out, STLORA_F32, T, C, C},
+                                                                           .dy = dy,
+                                                                           .w = w->w.data,
+                                                                           .w_dtype = w->w.dtype,
+                                                                           .stats = stats,
+                                                                           .dx = to,
+                                                                           .overwrite = true});
+    } else {
+        stage->backend->scale(
+            stage->backend,
+            &(stlora_scale_args){.tokens = T, .width = C, .scale = model->config.residual_multiplier, .x = dy, .y = to});
+    }
+}
+
+/* The gradients of q and k in dqkv, from after their norms to before. */
+static void qk_norm_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                             const stlora_block_acts *acts)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    int64_t T = stage->tokens, width = stlora_qkv_width(c), qk_width = (c->heads + c->kv_heads) * c->head_dim;
+    stlora_qk_part parts[2];
+    stlora_block_qk_parts(stage, layer, acts, parts);
+    for (int i = 0; i < 2; i++) {
+        int64_t columns = parts[i].groups * parts[i].width;
+        const stlora_mat d = stlora_mat_columns(back->dqkv, stage->act, T, width, parts[i].first, columns);
+        stage->backend->norm_grad(
+            stage->backend,
+            &(stlora_norm_grad_args){
+                .kind = stage->model->family->norm,
+                .tokens = T,
+                .width = parts[i].width,
+                .groups = parts[i].groups,
+                .x = stlora_mat_const(stlora_mat_columns(acts->raw, stage->act, T, qk_width, parts[i].first, columns)),
+                .dy = stlora_mat_const(d),
+                .w = parts[i].weights->w.data,
+                .w_dtype = parts[i].weights->w.dtype,
+                .stats = parts[i].stats,
+                .dx = d,
+                .overwrite = true});
+    }
+}
+
+static void attention_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
+                               const stlora_block_acts *acts)
 {
     const stlora_hf_config *c = &stage->model->config;
     const stlora_backend *backend = stage->backend;
@@ -182,7 +243,9 @@ static void attention_backward(const stlora_stage *stage, const stlora_back *bac
                      .heads = c->heads,
                      .kv_heads = c->kv_heads,
                      .head_dim = D,
-                     .scale = 1.0 / sqrt((double)D),
+                     .scale = stage->model->attention_scale,
+                     .softcap = c->attention_softcap,
+                     .window = stage->model->blocks[layer].window,
                      .segments = stage->segments,
                      .segment_count = stage->segment_count,
                      .q = stlora_mat_const(stlora_mat_columns(acts->qkv, act, T, width, 0, q_width)),
@@ -196,16 +259,8 @@ static void attention_backward(const stlora_stage *stage, const stlora_back *bac
                      .dq = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width),
                      .dk = stlora_mat_columns(back->dqkv, act, T, width, q_width, kv_width),
                      .dv = stlora_mat_columns(back->dqkv, act, T, width, q_width + kv_width, kv_width)});
-    if (stage->cosines)
-        backend->rope(backend,
-                      &(stlora_rope_args){.tokens = T,
-                                          .heads = c->heads + c->kv_heads,
-                                          .head_dim = D,
-                                          .x = stlora_mat_columns(back->dqkv, act, T, width, 0, q_width + kv_width),
-                                          .positions = stage->positions,
-                                          .cos = stage->cosines,
-                                          .sin = stage->sines,
-                                          .inverse = true});
+    stlora_block_rotate(stage, layer, back->dqkv, true);
+    if (acts->raw) qk_norm_backward(stage, back, layer, acts);
 }
 
 /* True when some adapted map has an id below `id`: then the gradient must flow on. */
@@ -221,7 +276,7 @@ static stlora_back back_slice(const stlora_stage *stage, const stlora_back *back
     size_t element = stlora_dtype_size(stage->act);
     stlora_back slice = *back;
     slice.dx += from * c->hidden_size;
-    if (stage->act == STLORA_F32) slice.dx_act = slice.dx;
+    if (back->dx_act == (const void *)back->dx) slice.dx_act = slice.dx;
     slice.dout = (char *)back->dout + (size_t)(from * c->heads * c->head_dim) * element;
     slice.dqkv = (char *)back->dqkv + (size_t)(from * stlora_qkv_width(c)) * element;
     return slice;
@@ -245,24 +300,27 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
     const stlora_block *block = &model->blocks[layer];
     const stlora_place *sites = block->sites;
     stlora_dtype act = stage->act;
-    int64_t T = stage->tokens, C = model->config.hidden_size, F = model->config.intermediate_size;
-    int64_t up_width = sites[STLORA_SITE_UP].m;
+    int64_t T = stage->tokens, F = model->config.intermediate_size, up_width = sites[STLORA_SITE_UP].m;
     stlora_mat none = {0};
     stlora_cmat up = {acts->up, act, T, up_width, up_width};
+    const stlora_norm_weights *before = &block->norms[STLORA_BEFORE_INNER], *after = &block->norms[STLORA_AFTER_INNER];
 
     if (!acts->mid_kept) stlora_block_mid(stage, layer, acts);
     if (!acts->up_kept) stlora_block_up(stage, layer, acts);
-    if (adapted(stage, &sites[STLORA_SITE_DOWN]))
+    if (!acts->up_kept && after->w.data)
+        stlora_block_down_out(stage, layer, acts);
+    else if (adapted(stage, &sites[STLORA_SITE_DOWN]))
         backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
                                                                .tokens = T,
                                                                .width = F,
                                                                .x = up,
                                                                .y = stlora_mat_whole(stage->a, act, T, F)});
-    dx_as_act(stage, back);
+    output_gradient(stage, back, after, acts->down_out ? acts->down_out : stage->down_out,
+                    acts->stats[STLORA_AFTER_INNER]);
     bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
     site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F},
                   acts->lowrank[STLORA_SITE_DOWN], back->dx_act, act,
-                  below ? stlora_mat_whole(back->da, act, T, F) : none);
+                  below ? stlora_mat_whole(back->da, act, T, F) : none, false);
     if (!below) return false;
 
     backend->activation_grad(backend,
@@ -273,12 +331,10 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
                                                             .dy = {back->da, act, T, F, F},
                                                             .dx = stlora_mat_whole(acts->up, act, T, up_width)});
     if (acts->up_kept && adapted(stage, &sites[STLORA_SITE_UP]))
-        stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+        stlora_block_norm(stage, before, acts->x_mid, acts->stats[STLORA_BEFORE_INNER]);
     below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_UP], (stlora_cmat){stage->h, act, T, C, C},
-                  acts->lowrank[STLORA_SITE_UP], acts->up, act,
-                  below ? stlora_mat_whole(back->dh, STLORA_F32, T, C) : none);
-    if (below) norm_backward(stage, back, &block->norm2, acts->x_mid, acts->stats2);
+    reading_site_backward(stage, back, &sites[STLORA_SITE_UP], before, acts->x_mid, acts->stats[STLORA_BEFORE_INNER],
+                          acts->lowrank[STLORA_SITE_UP], acts->up, below);
     return below;
 }
 
@@ -286,14 +342,16 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
 static bool mid_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
                          const stlora_block_acts *acts)
 {
-    const stlora_place *site = &stage->model->blocks[layer].sites[STLORA_SITE_O];
+    const stlora_block *block = &stage->model->blocks[layer];
+    const stlora_place *site = &block->sites[STLORA_SITE_O];
     int64_t T = stage->tokens, q_width = stage->model->config.heads * stage->model->config.head_dim;
     stlora_mat none = {0};
     bool below = needed_below(stage, site->maps[0].id);
-    dx_as_act(stage, back);
+    output_gradient(stage, back, &block->norms[STLORA_AFTER_ATTENTION], acts->o_out ? acts->o_out : stage->o_out,
+                    acts->stats[STLORA_AFTER_ATTENTION]);
     site_backward(stage, back, site, (stlora_cmat){acts->o, stage->act, T, q_width, q_width},
                   acts->lowrank[STLORA_SITE_O], back->dx_act, stage->act,
-                  below ? stlora_mat_whole(back->dout, stage->act, T, q_width) : none);
+                  below ? stlora_mat_whole(back->dout, stage->act, T, q_width) : none, false);
     return below;
 }
 
@@ -303,13 +361,11 @@ static void qkv_backward(const stlora_stage *stage, const stlora_back *back, int
 {
     const stlora_block *block = &stage->model->blocks[layer];
     const stlora_place *site = &block->sites[STLORA_SITE_QKV];
-    int64_t T = stage->tokens, C = stage->model->config.hidden_size;
-    stlora_mat none = {0};
-    bool below = needed_below(stage, site->maps[0].id);
-    if (adapted(stage, site)) stlora_block_norm(stage, &block->norm1, acts->x_in, acts->stats1);
-    site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, acts->lowrank[STLORA_SITE_QKV],
-                  back->dqkv, stage->act, below ? stlora_mat_whole(back->dh, STLORA_F32, T, C) : none);
-    if (below) norm_backward(stage, back, &block->norm1, acts->x_in, acts->stats1);
+    const stlora_norm_weights *before = &block->norms[STLORA_BEFORE_ATTENTION];
+    const float *stats = acts->stats[STLORA_BEFORE_ATTENTION];
+    if (adapted(stage, site)) stlora_block_norm(stage, before, acts->x_in, acts->stats[STLORA_BEFORE_ATTENTION]);
+    reading_site_backward(stage, back, site, before, acts->x_in, stats, acts->lowrank[STLORA_SITE_QKV], back->dqkv,
+                          needed_below(stage, site->maps[0].id));
 }
 
 void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, int64_t layer,
@@ -325,7 +381,7 @@ void stlora_block_backward(const stlora_stage *stage, const stlora_back *back, i
         below = inner_backward(&slice, &part, layer, &rows) && mid_backward(&slice, &part, layer, &rows);
     }
     if (!below) return;
-    attention_backward(stage, back, acts);
+    attention_backward(stage, back, layer, acts);
     for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
         stlora_block_slice(stage, layer, acts, from, &slice, &rows);
         stlora_back part = back_slice(stage, back, from);

@@ -1,5 +1,4 @@
 /* block_forward.c: one block, forward. See block.h for the formulas. */
-#include <math.h>
 #include <string.h>
 
 #include "model/block.h"
@@ -12,6 +11,35 @@ int64_t stlora_qkv_width(const stlora_hf_config *config)
 int64_t stlora_up_width(const stlora_transformer *model)
 {
     return model->blocks[0].sites[STLORA_SITE_UP].m;
+}
+
+int64_t stlora_qk_groups(const stlora_transformer *model)
+{
+    switch (model->family->qk_norm) {
+    case STLORA_QK_NORM_NONE:
+        return 0;
+    case STLORA_QK_NORM_HEAD:
+        return model->config.heads + model->config.kv_heads;
+    case STLORA_QK_NORM_FULL:
+        return 2;
+    }
+    return 0;
+}
+
+bool stlora_output_follows(const stlora_transformer *model)
+{
+    const char *const *norms = model->family->norms;
+    return norms[STLORA_AFTER_ATTENTION] || norms[STLORA_AFTER_INNER] || model->config.residual_multiplier != 1;
+}
+
+void stlora_outputs_lay_out(stlora_stage *stage, stlora_arena *arena, size_t rows)
+{
+    size_t elements = rows * (size_t)stage->model->config.hidden_size;
+    if (!stlora_output_follows(stage->model)) return;
+    stage->o_out = stlora_arena_take(arena, elements, sizeof(float));
+    /* Behind a norm backward needs both; a multiplied output is done with when it has been added. */
+    stage->down_out =
+        stage->model->family->norms[STLORA_AFTER_INNER] ? stlora_arena_take(arena, elements, sizeof(float)) : stage->o_out;
 }
 
 /* The frozen product with the adapter's part, as far as the map alone decides it. */
@@ -120,39 +148,140 @@ void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, 
 {
     const stlora_transformer *model = stage->model;
     int64_t T = stage->tokens, C = model->config.hidden_size;
+    const stlora_cmat in = {x, STLORA_F32, T, C, C};
+    const stlora_mat out = stlora_mat_whole(stage->h, stage->act, T, C);
+    if (!w->w.data) {
+        stage->backend->scale(stage->backend,
+                              &(stlora_scale_args){.tokens = T, .width = C, .scale = 1, .x = in, .y = out});
+        return;
+    }
     stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm,
                                                              .tokens = T,
                                                              .width = C,
                                                              .eps = model->config.norm_eps,
-                                                             .x = {x, STLORA_F32, T, C, C},
+                                                             .x = in,
                                                              .w = w->w.data,
                                                              .b = w->b.data,
                                                              .w_dtype = w->w.dtype,
-                                                             .y = stlora_mat_whole(stage->h, stage->act, T, C),
+                                                             .y = out,
                                                              .stats = stats});
 }
 
-/* Attention of the call's tokens among themselves, or against the cache, which gets their keys and values first. */
-static void attention_forward(const stlora_stage *stage, const stlora_block_acts *acts, stlora_kv_cache cache)
+/* stream += what a map puts out, out (T, C): normed, or times the multiplier. */
+static void add_output(const stlora_stage *stage, const stlora_norm_weights *w, const float *out, float *stats,
+                       float *stream)
 {
+    const stlora_transformer *model = stage->model;
+    int64_t T = stage->tokens, C = model->config.hidden_size;
+    const stlora_cmat x = {out, STLORA_F32, T, C, C};
+    const stlora_mat y = stlora_mat_whole(stream, STLORA_F32, T, C);
+    if (!w->w.data) {
+        stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = T,
+                                                                   .width = C,
+                                                                   .scale = model->config.residual_multiplier,
+                                                                   .x = x,
+                                                                   .y = y,
+                                                                   .accumulate = true});
+        return;
+    }
+    stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm,
+                                                             .tokens = T,
+                                                             .width = C,
+                                                             .eps = model->config.norm_eps,
+                                                             .x = x,
+                                                             .w = w->w.data,
+                                                             .b = w->b.data,
+                                                             .w_dtype = w->w.dtype,
+                                                             .y = y,
+                                                             .accumulate = true,
+                                                             .stats = stats});
+}
+
+void stlora_block_qk_parts(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
+                           stlora_qk_part parts[2])
+{
+    const stlora_hf_config *c = &stage->model->config;
+    const stlora_block *block = &stage->model->blocks[layer];
+    const bool full = stage->model->family->qk_norm == STLORA_QK_NORM_FULL;
+    const int64_t heads[2] = {c->heads, c->kv_heads}, D = c->head_dim;
+    for (int i = 0; i < 2; i++)
+        parts[i] = (stlora_qk_part){.weights = i == 0 ? &block->q_norm : &block->k_norm,
+                                    .first = i == 0 ? 0 : c->heads * D,
+                                    .groups = full ? 1 : heads[i],
+                                    .width = full ? heads[i] * D : D,
+                                    .stats = acts->qk_stats};
+    parts[1].stats += stage->tokens * parts[0].groups * 2;
+}
+
+/* q and k of qkv normed in place, and as they were kept in raw. */
+static void qk_norm(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    int64_t T = stage->tokens, width = stlora_qkv_width(c), qk_width = (c->heads + c->kv_heads) * c->head_dim;
+    size_t element = stlora_dtype_size(stage->act);
+    stlora_qk_part parts[2];
+    for (int64_t t = 0; t < T; t++)
+        memcpy((char *)acts->raw + (size_t)(t * qk_width) * element,
+               (const char *)acts->qkv + (size_t)(t * width) * element, (size_t)qk_width * element);
+    stlora_block_qk_parts(stage, layer, acts, parts);
+    for (int i = 0; i < 2; i++) {
+        int64_t columns = parts[i].groups * parts[i].width;
+        stage->backend->norm(
+            stage->backend,
+            &(stlora_norm_args){
+                .kind = stage->model->family->norm,
+                .tokens = T,
+                .width = parts[i].width,
+                .groups = parts[i].groups,
+                .eps = c->norm_eps,
+                .x = stlora_mat_const(stlora_mat_columns(acts->raw, stage->act, T, qk_width, parts[i].first, columns)),
+                .w = parts[i].weights->w.data,
+                .b = parts[i].weights->b.data,
+                .w_dtype = parts[i].weights->w.dtype,
+                .y = stlora_mat_columns(acts->qkv, stage->act, T, width, parts[i].first, columns),
+                .stats = parts[i].stats});
+    }
+}
+
+void stlora_block_rotate(const stlora_stage *stage, int64_t layer, void *qkv, bool inverse)
+{
+    const stlora_hf_config *c = &stage->model->config;
+    const stlora_rotation *rotation = stage->rotation;
+    const int table = stage->model->blocks[layer].rope;
+    const int64_t heads = c->heads + c->kv_heads;
+    if (table < 0) return;
+    stage->backend->rope(
+        stage->backend,
+        &(stlora_rope_args){
+            .tokens = stage->tokens,
+            .heads = heads,
+            .head_dim = c->head_dim,
+            .rotary_dim = c->rope[table].dim,
+            .x = stlora_mat_columns(qkv, stage->act, stage->tokens, stlora_qkv_width(c), 0, heads * c->head_dim),
+            .positions = rotation->rows ? rotation->rows : stage->positions,
+            .cos = rotation->cosines[table],
+            .sin = rotation->sines[table],
+            .inverse = inverse});
+}
+
+/* Attention of the call's tokens among themselves, or against the cache, which gets their keys and values first. */
+static void attention_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
+                              stlora_kv_cache cache)
+{
+    const stlora_block *block = &stage->model->blocks[layer];
     const stlora_hf_config *c = &stage->model->config;
     const stlora_backend *backend = stage->backend;
     int64_t T = stage->tokens, D = c->head_dim, width = stlora_qkv_width(c);
     int64_t q_width = c->heads * D, kv_width = c->kv_heads * D;
-    if (stage->cosines)
-        backend->rope(backend, &(stlora_rope_args){
-                                   .tokens = T,
-                                   .heads = c->heads + c->kv_heads,
-                                   .head_dim = D,
-                                   .x = stlora_mat_columns(acts->qkv, stage->act, T, width, 0, q_width + kv_width),
-                                   .positions = stage->positions,
-                                   .cos = stage->cosines,
-                                   .sin = stage->sines});
+    if (acts->raw) qk_norm(stage, layer, acts);
+    stlora_block_rotate(stage, layer, acts->qkv, false);
     stlora_attention_args args = {
         .heads = c->heads,
         .kv_heads = c->kv_heads,
         .head_dim = D,
-        .scale = 1.0 / sqrt((double)D),
+        .scale = stage->model->attention_scale,
+        .softcap = c->attention_softcap,
+        .window = block->window,
         .segments = stage->segments,
         .segment_count = stage->segment_count,
         .q = stlora_mat_const(stlora_mat_columns(acts->qkv, stage->act, T, width, 0, q_width)),
@@ -193,8 +322,10 @@ void stlora_block_slice(const stlora_stage *stage, int64_t layer, const stlora_b
     rows->x_in += from * C;
     if (acts->mid_kept) rows->x_mid += from * C;
     rows->x_out += from * C;
-    rows->stats1 += from * 2;
-    rows->stats2 += from * 2;
+    for (int place = 0; place < STLORA_NORM_PLACES; place++)
+        if (acts->stats[place]) rows->stats[place] += from * 2;
+    if (acts->o_out) rows->o_out += from * C;
+    if (acts->down_out) rows->down_out += from * C;
     rows->qkv = (char *)acts->qkv + (size_t)(from * stlora_qkv_width(c)) * element;
     rows->o = (char *)acts->o + (size_t)(from * c->heads * c->head_dim) * element;
     rows->lse += from * c->heads;
@@ -215,37 +346,41 @@ void stlora_block_attend(const stlora_stage *stage, int64_t layer, const stlora_
     stlora_block_acts rows;
     for (int64_t from = 0; from < stage->tokens; from += slice.tokens) {
         stlora_block_slice(stage, layer, acts, from, &slice, &rows);
-        stlora_block_norm(&slice, &block->norm1, rows.x_in, rows.stats1);
+        stlora_block_norm(&slice, &block->norms[STLORA_BEFORE_ATTENTION], rows.x_in, rows.stats[STLORA_BEFORE_ATTENTION]);
         site_forward(&slice, &block->sites[STLORA_SITE_QKV], (stlora_cmat){slice.h, slice.act, slice.tokens, C, C},
                      rows.qkv, slice.act, false, rows.lowrank[STLORA_SITE_QKV]);
     }
-    attention_forward(stage, acts, cache);
+    attention_forward(stage, layer, acts, cache);
 }
 
 void stlora_block_mid(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
 {
     const stlora_hf_config *c = &stage->model->config;
+    const stlora_block *block = &stage->model->blocks[layer];
     int64_t T = stage->tokens, q_width = c->heads * c->head_dim;
+    bool follows = stlora_output_follows(stage->model);
+    float *out = !follows ? acts->x_mid : acts->o_out ? acts->o_out : stage->o_out;
     if (acts->x_mid != acts->x_in) memcpy(acts->x_mid, acts->x_in, (size_t)(T * c->hidden_size) * sizeof(float));
-    site_forward(stage, &stage->model->blocks[layer].sites[STLORA_SITE_O],
-                 (stlora_cmat){acts->o, stage->act, T, q_width, q_width}, acts->x_mid, STLORA_F32, true,
-                 acts->lowrank[STLORA_SITE_O]);
+    site_forward(stage, &block->sites[STLORA_SITE_O], (stlora_cmat){acts->o, stage->act, T, q_width, q_width}, out,
+                 STLORA_F32, !follows, acts->lowrank[STLORA_SITE_O]);
+    if (follows)
+        add_output(stage, &block->norms[STLORA_AFTER_ATTENTION], out, acts->stats[STLORA_AFTER_ATTENTION], acts->x_mid);
 }
 
 void stlora_block_up(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
 {
     const stlora_block *block = &stage->model->blocks[layer];
     int64_t C = stage->model->config.hidden_size;
-    stlora_block_norm(stage, &block->norm2, acts->x_mid, acts->stats2);
+    stlora_block_norm(stage, &block->norms[STLORA_BEFORE_INNER], acts->x_mid, acts->stats[STLORA_BEFORE_INNER]);
     site_forward(stage, &block->sites[STLORA_SITE_UP], (stlora_cmat){stage->h, stage->act, stage->tokens, C, C},
                  acts->up, stage->act, false, acts->lowrank[STLORA_SITE_UP]);
 }
 
-/* up -> x_out of a slice. */
-static void down_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+/* up -> out (+)= map_down(a) of a slice. */
+static void down_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts, float *out,
+                         bool accumulate)
 {
     const stlora_transformer *model = stage->model;
-    const stlora_block *block = &model->blocks[layer];
     int64_t T = stage->tokens, F = model->config.intermediate_size, up_width = stlora_up_width(model);
     stage->backend->activation(stage->backend,
                                &(stlora_activation_args){.kind = model->family->activation,
@@ -253,10 +388,28 @@ static void down_forward(const stlora_stage *stage, int64_t layer, const stlora_
                                                          .width = F,
                                                          .x = {acts->up, stage->act, T, up_width, up_width},
                                                          .y = stlora_mat_whole(stage->a, stage->act, T, F)});
+    site_forward(stage, &model->blocks[layer].sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, stage->act, T, F, F}, out,
+                 STLORA_F32, accumulate, acts->lowrank[STLORA_SITE_DOWN]);
+}
+
+void stlora_block_down_out(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+{
+    down_forward(stage, layer, acts, acts->down_out ? acts->down_out : stage->down_out, false);
+}
+
+/* up -> x_out of a slice. */
+static void out_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
+{
+    const stlora_transformer *model = stage->model;
     if (acts->x_out != acts->x_mid)
-        memcpy(acts->x_out, acts->x_mid, (size_t)(T * model->config.hidden_size) * sizeof(float));
-    site_forward(stage, &block->sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, stage->act, T, F, F}, acts->x_out,
-                 STLORA_F32, true, acts->lowrank[STLORA_SITE_DOWN]);
+        memcpy(acts->x_out, acts->x_mid, (size_t)(stage->tokens * model->config.hidden_size) * sizeof(float));
+    if (!stlora_output_follows(model)) {
+        down_forward(stage, layer, acts, acts->x_out, true);
+        return;
+    }
+    stlora_block_down_out(stage, layer, acts);
+    add_output(stage, &model->blocks[layer].norms[STLORA_AFTER_INNER], acts->down_out ? acts->down_out : stage->down_out,
+               acts->stats[STLORA_AFTER_INNER], acts->x_out);
 }
 
 void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,
@@ -269,6 +422,6 @@ void stlora_block_forward(const stlora_stage *stage, int64_t layer, const stlora
         stlora_block_slice(stage, layer, acts, from, &slice, &rows);
         stlora_block_mid(&slice, layer, &rows);
         stlora_block_up(&slice, layer, &rows);
-        down_forward(&slice, layer, &rows);
+        out_forward(&slice, layer, &rows);
     }
 }

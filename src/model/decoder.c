@@ -6,7 +6,6 @@
 
 #include "base/memory.h"
 #include "model/head.h"
-#include "model/rope.h"
 
 struct stlora_decoder {
     stlora_decoder_shape shape;
@@ -14,7 +13,8 @@ struct stlora_decoder {
     stlora_block_acts acts;
     stlora_head head;
     stlora_kv_cache *caches; /* [layers] */
-    float *x, *cosines, *sines;
+    float *x;
+    stlora_rotation rotation;
     int32_t *ids, *positions;
     stlora_segment *segments;
     int64_t *rows; /* [logits_rows]: tokens whose logits are taken */
@@ -25,7 +25,18 @@ struct stlora_decoder {
 stlora_decoder_shape stlora_decoder_single(int64_t positions)
 {
     enum { TOKENS = 256 };
-    return (stlora_decoder_shape){positions, positions, positions < TOKENS ? positions : TOKENS, 1, 1};
+    return (stlora_decoder_shape){positions, positions, positions < TOKENS ? positions : TOKENS, 1, 1, 0};
+}
+
+int64_t stlora_decoder_most(const stlora_transformer *model)
+{
+    const stlora_hf_config *c = &model->config;
+    int64_t most = INT64_MAX;
+    if (model->family->learned_positions) return c->max_positions;
+    for (int t = 0; t < (c->rope_by_type ? STLORA_LAYER_TYPES : 1); t++)
+        if (stlora_rope_by_length(&c->rope[t]) && c->rope[t].original_positions < most)
+            most = c->rope[t].original_positions;
+    return most;
 }
 
 /* Elements of a token's row of a layer's cache: [k | v]. */
@@ -42,21 +53,26 @@ static void lay_out(stlora_decoder *d)
     size_t act = stlora_dtype_size(d->stage.act), P = (size_t)d->shape.tokens;
     d->x = stlora_arena_take(arena, P * (size_t)c->hidden_size, sizeof(float));
     d->acts = (stlora_block_acts){.x_in = d->x, .x_mid = d->x, .x_out = d->x};
-    d->acts.stats1 = d->acts.stats2 = stlora_arena_take(arena, P * 2, sizeof(float));
+    float *stats = stlora_arena_take(arena, P * 2, sizeof(float));
+    for (int place = 0; place < STLORA_NORM_PLACES; place++)
+        d->acts.stats[place] = stats;
     d->acts.qkv = stlora_arena_take(arena, P * (size_t)stlora_qkv_width(c), act);
     d->acts.o = stlora_arena_take(arena, P * (size_t)(c->heads * c->head_dim), act);
     d->acts.lse = stlora_arena_take(arena, P * (size_t)c->heads, sizeof(float));
     d->acts.up = stlora_arena_take(arena, P * (size_t)stlora_up_width(model), act);
+    const size_t groups = (size_t)stlora_qk_groups(model);
+    if (groups) {
+        d->acts.raw = stlora_arena_take(arena, P * (size_t)((c->heads + c->kv_heads) * c->head_dim), act);
+        d->acts.qk_stats = stlora_arena_take(arena, P * groups * 2, sizeof(float));
+    }
+    stlora_outputs_lay_out(&d->stage, arena, P);
     d->stage.h = stlora_arena_take(arena, P * (size_t)c->hidden_size, act);
     d->stage.a = stlora_arena_take(arena, P * (size_t)c->intermediate_size, act);
     d->ids = stlora_arena_take(arena, P, sizeof *d->ids);
     d->positions = stlora_arena_take(arena, P, sizeof *d->positions);
     d->segments = stlora_arena_take(arena, (size_t)d->shape.pieces, sizeof *d->segments);
-    if (!model->family->learned_positions) {
-        size_t table = (size_t)(d->shape.positions * (c->head_dim / 2));
-        d->cosines = stlora_arena_take(arena, table, sizeof(float));
-        d->sines = stlora_arena_take(arena, table, sizeof(float));
-    }
+    if (!model->family->learned_positions)
+        stlora_rotation_lay_out(&d->rotation, c, arena, d->shape.positions, 0);
     int64_t widest = d->stage.lora ? stlora_lora_widest_gain(d->stage.lora) : 0;
     if (widest) d->stage.v = stlora_arena_take(arena, P * (size_t)widest, sizeof(float));
     int64_t largest = 0;
@@ -89,9 +105,11 @@ stlora_status stlora_decoder_create(stlora_decoder **out, const stlora_transform
                                     stlora_error *err)
 {
     stlora_decoder *d;
-    if (model->family->learned_positions && shape->positions > model->config.max_positions)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%lld tokens are more than the model's %lld learned positions",
-                           (long long)shape->positions, (long long)model->config.max_positions);
+    if (shape->positions > stlora_decoder_most(model) && (shape->row == 0 || model->family->learned_positions))
+        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%lld tokens are more than the model's %lld %s", (long long)shape->positions,
+                           (long long)stlora_decoder_most(model),
+                           model->family->learned_positions ? "learned positions"
+                                                            : "positions, behind which its frequencies change with the length");
     STLORA_TRY(stlora_alloc(&d, 1, sizeof *d, "decoder", err));
     d->shape = *shape;
     d->stage = (stlora_stage){.model = model, .lora = lora, .backend = backend, .act = act};
@@ -103,9 +121,10 @@ stlora_status stlora_decoder_create(stlora_decoder **out, const stlora_transform
         return status;
     }
     lay_out(d);
-    if (d->cosines) stlora_rope_tables(&model->config, shape->positions, d->cosines, d->sines);
-    d->stage.cosines = d->cosines;
-    d->stage.sines = d->sines;
+    if (!model->family->learned_positions) {
+        stlora_rotation_fill(&d->rotation, &model->config, shape->row);
+        d->stage.rotation = &d->rotation;
+    }
     d->stage.ids = d->ids;
     d->stage.positions = d->positions;
     d->stage.segments = d->segments;

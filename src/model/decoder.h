@@ -16,7 +16,14 @@ typedef struct stlora_decoder_shape {
     int64_t tokens;      /* tokens of one call */
     int64_t pieces;      /* pieces of one call */
     int64_t logits_rows; /* logits that exist at a time */
+    /* Where rotary frequencies change with a row's length: every sequence is taken for a row so long; 0 = for one whose length does not
+     * matter, which then it must not. */
+    int64_t row;
 } stlora_decoder_shape;
+
+/* stlora_decoder_most: the longest sequence that can be decoded with row 0: the learned positions; with rotary frequencies that change with a
+ * sequence's length, up to where they begin to, since a cache holds keys that were rotated before; otherwise INT64_MAX. */
+int64_t stlora_decoder_most(const stlora_transformer *model);
 
 /* stlora_decoder_single: the shape for one sequence, whose prompt goes through some hundred tokens at a time. */
 stlora_decoder_shape stlora_decoder_single(int64_t positions);
@@ -32,7 +39,7 @@ size_t stlora_decoder_bytes(const stlora_transformer *model, const stlora_lora *
                             const stlora_decoder_shape *shape);
 
 /* stlora_decoder_create: borrows model, lora (NULL = base alone), backend. Creates; pair with _free. STLORA_E_NOMEM;
- * STLORA_E_UNSUPPORTED: more positions than the model's table has. */
+ * STLORA_E_UNSUPPORTED: more positions than stlora_decoder_most, where row is 0 or positions are learned. */
 STLORA_NODISCARD stlora_status stlora_decoder_create(stlora_decoder **out, const stlora_transformer *model,
                                                      const stlora_lora *lora, const stlora_backend *backend,
                                                      stlora_dtype act, const stlora_decoder_shape *shape,

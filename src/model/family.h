@@ -27,21 +27,40 @@ typedef enum stlora_bias_rule {
 
 enum { STLORA_MAPS_PER_SITE = 3 };
 
+/* The four places of a block where a norm may stand: before and after what attention and the inner map add to the stream. */
+typedef enum stlora_norm_place {
+    STLORA_BEFORE_ATTENTION,
+    STLORA_AFTER_ATTENTION,
+    STLORA_BEFORE_INNER,
+    STLORA_AFTER_INNER,
+    STLORA_NORM_PLACES
+} stlora_norm_place;
+
+/* Norms of queries and keys, before they are rotated. */
+typedef enum stlora_qk_norm {
+    STLORA_QK_NORM_NONE,
+    STLORA_QK_NORM_HEAD, /* of every head by itself, with weights [D] */
+    STLORA_QK_NORM_FULL  /* of all heads together, with weights [H D] and [K D] */
+} stlora_qk_norm;
+
 typedef struct stlora_family {
     const char *model_type;
     stlora_norm_kind norm;
+    stlora_qk_norm qk_norm;
     stlora_activation_kind activation;
     const char *activation_names[3]; /* config.json's words for it */
     bool learned_positions;          /* a table is added to the embedding; otherwise RoPE */
+    bool embed_by_root;              /* embeddings times sqrt(C) */
     stlora_layout layout;            /* how linear weights lie in the file; IN_OUT = Conv1D */
     stlora_bias_rule bias[STLORA_SITE_COUNT];
     /* Names in the checkpoint, which are also PEFT's. Everything but head stands below root; checkpoints saved
      * without their head leave root away. */
     const char *root, *embed, *positions, *layers, *final_norm, *head;
-    const char *norm1, *norm2;
+    const char *norms[STLORA_NORM_PLACES]; /* NULL = no norm stands there */
+    const char *q_norm, *k_norm;           /* with qk_norm */
     /* A site's maps: one fused map, or q, k, v / gate, up; NULL = no more. */
     const char *maps[STLORA_SITE_COUNT][STLORA_MAPS_PER_SITE];
-    const char *usual_targets[STLORA_MAPS_PER_SITE]; /* PEFT's where target_modules is null; NULL = no more */
+    const char *usual_targets[STLORA_MAPS_PER_SITE]; /* PEFT's where target_modules is null; NULL = no more; PEFT has none for some */
 } stlora_family;
 
 /* stlora_family_find: the row of a model_type, NULL if there is none. */

@@ -42,6 +42,12 @@ void stlora_embed(const stlora_stage *stage, float *x)
                                                                .position_table = model->positions.data,
                                                                .position_dtype = model->positions.dtype,
                                                                .x = stlora_mat_whole(x, STLORA_F32, T, C)});
+    if (model->embed_scale == 1) return;
+    stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = T,
+                                                               .width = C,
+                                                               .scale = model->embed_scale,
+                                                               .x = {x, STLORA_F32, T, C, C},
+                                                               .y = stlora_mat_whole(x, STLORA_F32, T, C)});
 }
 
 /* The head's products run over gathered rows: the stage with those rows' scratch and random numbers. */
@@ -71,6 +77,13 @@ void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int6
     if (stage->probe) stlora_probe_keep(stage->probe, &model->head, x, stage->first, at);
     stlora_map_forward(&rows, &model->head, x,
                        stlora_mat_whole(head->logits, STLORA_F32, count, V), false, head->lowrank);
+    if (model->config.logits_scaling == 1 && model->config.logits_softcap == 0) return;
+    stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = count,
+                                                               .width = V,
+                                                               .scale = 1 / model->config.logits_scaling,
+                                                               .softcap = model->config.logits_softcap,
+                                                               .x = {head->logits, STLORA_F32, count, V, V},
+                                                               .y = stlora_mat_whole(head->logits, STLORA_F32, count, V)});
 }
 
 /* dlogits (N, V) act take the logits' place: every row begins where its logits began, and is half empty where act is half a float. */
@@ -124,7 +137,8 @@ void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_
                                                                    .vocab = V,
                                                                    .logits = {head->logits, STLORA_F32, count, V, V},
                                                                    .targets = head->targets,
-                                                                   .scale = scale,
+                                                                   .scale = scale / model->config.logits_scaling,
+                                                                   .softcap = model->config.logits_softcap,
                                                                    .logprob = logprob ? logprob + from : NULL,
                                                                    .loss = loss,
                                                                    .dlogits = dlogits});

@@ -7,7 +7,6 @@
 
 #include "base/memory.h"
 #include "model/head.h"
-#include "model/rope.h"
 
 struct stlora_pass {
     stlora_pass_shape shape;
@@ -17,7 +16,7 @@ struct stlora_pass {
     stlora_block_acts *acts; /* [layers] */
     stlora_segment *segments;
     uint64_t *token_keys;
-    float *cosines, *sines;
+    stlora_rotation rotation;
     stlora_probe *probe; /* borrowed; NULL = nothing is kept for others */
     stlora_arena arena;
 };
@@ -80,20 +79,30 @@ static void take_part(stlora_pass *pass, stlora_block_acts *acts, int64_t layer,
     const stlora_transformer *model = pass->stage.model;
     const stlora_hf_config *c = &model->config;
     size_t T = z(pass->shape.max_tokens), act = stlora_dtype_size(pass->shape.act);
+    const char *const *norms = model->family->norms;
     stlora_arena *arena = &pass->arena;
+    int64_t groups = stlora_qk_groups(model);
     switch (part) {
     case STLORA_PART_ATTENTION:
         acts->qkv = stlora_arena_take(arena, T * z(stlora_qkv_width(c)), act);
         acts->o = stlora_arena_take(arena, T * z(c->heads * c->head_dim), act);
         acts->lse = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
+        if (groups) {
+            acts->raw = stlora_arena_take(arena, T * z((c->heads + c->kv_heads) * c->head_dim), act);
+            acts->qk_stats = stlora_arena_take(arena, T * z(groups * 2), sizeof(float));
+        }
         take_lowrank(pass, acts, layer, STLORA_SITE_QKV);
         break;
     case STLORA_PART_MID:
         acts->x_mid = stlora_arena_take(arena, rows * z(c->hidden_size), sizeof(float));
+        if (layer >= 0 && norms[STLORA_AFTER_ATTENTION])
+            acts->o_out = stlora_arena_take(arena, T * z(c->hidden_size), sizeof(float));
         take_lowrank(pass, acts, layer, STLORA_SITE_O);
         break;
     case STLORA_PART_UP:
         acts->up = stlora_arena_take(arena, rows * z(stlora_up_width(model)), act);
+        if (layer >= 0 && norms[STLORA_AFTER_INNER])
+            acts->down_out = stlora_arena_take(arena, T * z(c->hidden_size), sizeof(float));
         take_lowrank(pass, acts, layer, STLORA_SITE_UP);
         break;
     case STLORA_PART_COUNT:
@@ -105,8 +114,9 @@ static void take_part(stlora_pass *pass, stlora_block_acts *acts, int64_t layer,
 /* What every block keeps: the norms' statistics and the low-rank activations of the down map, which nothing else brings back. */
 static void take_small(stlora_pass *pass, stlora_block_acts *acts, int64_t layer)
 {
-    acts->stats1 = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * 2), sizeof(float));
-    acts->stats2 = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * 2), sizeof(float));
+    for (int place = 0; place < STLORA_NORM_PLACES; place++)
+        if (pass->stage.model->family->norms[place])
+            acts->stats[place] = stlora_arena_take(&pass->arena, z(pass->shape.max_tokens * 2), sizeof(float));
     take_lowrank(pass, acts, layer, STLORA_SITE_DOWN);
 }
 
@@ -116,11 +126,8 @@ static void take_lasting(stlora_pass *pass)
     const stlora_hf_config *c = &pass->stage.model->config;
     stlora_arena *arena = &pass->arena;
     pass->segments = stlora_arena_take(arena, z(pass->shape.max_segments), sizeof *pass->segments);
-    if (!pass->stage.model->family->learned_positions) {
-        size_t table = z(pass->shape.max_positions * (c->head_dim / 2));
-        pass->cosines = stlora_arena_take(arena, table, sizeof(float));
-        pass->sines = stlora_arena_take(arena, table, sizeof(float));
-    }
+    if (!pass->stage.model->family->learned_positions)
+        stlora_rotation_lay_out(&pass->rotation, c, arena, pass->shape.max_positions, pass->shape.max_tokens);
     if (!pass->shape.train) return;
     pass->back.dx = stlora_arena_take(arena, z(pass->shape.max_tokens * c->hidden_size), sizeof(float));
     if (pass->stage.lora->config.lora_dropout > 0 || pass->shape.neftune_noise_alpha > 0)
@@ -141,7 +148,8 @@ static void take_back(stlora_pass *pass, size_t rows)
     if (O > widest) widest = O;
     for (size_t i = 0; i < lora->count; i++)
         if (lora->maps[i].rank > largest) largest = lora->maps[i].rank;
-    back->dx_act = pass->shape.act == STLORA_F32 ? back->dx : stlora_arena_take(arena, rows * C, act);
+    bool same = pass->shape.act == STLORA_F32 && !stlora_output_follows(pass->stage.model);
+    back->dx_act = same ? back->dx : stlora_arena_take(arena, rows * C, act);
     back->dh = stlora_arena_take(arena, rows * C, sizeof(float));
     back->dout = stlora_arena_take(arena, T * O, act);
     back->delta = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
@@ -162,6 +170,7 @@ static void take_scratch(stlora_pass *pass, stlora_block_acts *shared)
     bool below = lowest_layer(pass->stage.model, pass->stage.lora, pass->shape.train) > 0;
     pass->stage.slice = (int64_t)rows;
     pass->stage.h = stlora_arena_take(arena, rows * z(c->hidden_size), act);
+    stlora_outputs_lay_out(&pass->stage, arena, rows);
     int64_t widest = pass->stage.lora ? stlora_lora_widest_gain(pass->stage.lora) : 0;
     if (widest) pass->stage.v = stlora_arena_take(arena, rows * z(widest), sizeof(float));
     if (below) take_small(pass, shared, -1);
@@ -264,9 +273,10 @@ stlora_status stlora_pass_create(stlora_pass **out, const stlora_transformer *mo
         return status;
     }
     lay_out(pass, &bytes);
-    if (pass->cosines) stlora_rope_tables(&model->config, shape->max_positions, pass->cosines, pass->sines);
-    pass->stage.cosines = pass->cosines;
-    pass->stage.sines = pass->sines;
+    if (!model->family->learned_positions) {
+        stlora_rotation_fill(&pass->rotation, &model->config, 0);
+        pass->stage.rotation = &pass->rotation;
+    }
     *out = pass;
     return STLORA_OK;
 }
@@ -289,6 +299,7 @@ static void set_batch(stlora_pass *pass, const stlora_pass_batch *batch)
     for (int64_t s = 0; s < batch->segments; s++) {
         int64_t count = batch->starts[s + 1] - batch->starts[s];
         pass->segments[s] = (stlora_segment){batch->starts[s], count, batch->starts[s], count};
+        if (stage->rotation) stlora_rotation_row(stage->rotation, &stage->model->config, batch->starts[s], count);
     }
     stage->segments = pass->segments;
     stage->segment_count = batch->segments;

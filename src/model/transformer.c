@@ -2,6 +2,7 @@
  * ever meets a weight that is smaller than it thinks. */
 #include "model/transformer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,10 +54,9 @@ static stlora_status bind(const binder *b, const char *name, int ndim, int64_t r
     return STLORA_OK;
 }
 
-static stlora_status bind_norm(const binder *b, const char *module, stlora_norm_weights *out)
+static stlora_status bind_norm(const binder *b, const char *module, int64_t width, stlora_norm_weights *out)
 {
     char name[NAME_SIZE];
-    int64_t width = b->model->config.hidden_size;
     tensor_name(b, name, module, "weight");
     STLORA_TRY(bind(b, name, 1, width, 0, &out->w));
     if (b->model->family->norm == STLORA_NORM_LAYER) {
@@ -90,7 +90,7 @@ static int site_widths(const stlora_transformer *model, stlora_site site, int64_
 {
     const stlora_hf_config *c = &model->config;
     int64_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    bool glu = model->family->activation == STLORA_ACT_SILU_GLU;
+    bool glu = stlora_gated(model->family->activation);
     bool fused = !model->family->maps[site][1];
     switch (site) {
     case STLORA_SITE_QKV:
@@ -164,12 +164,43 @@ static stlora_status bind_head(const binder *b, size_t id)
     return bind(b, name, 2, c->vocab_size, c->hidden_size, &head->weight);
 }
 
+/* A norm of a layer, where the family has it. */
+static stlora_status bind_layer_norm(const binder *b, int64_t layer, const char *leaf, int64_t width,
+                                     stlora_norm_weights *out)
+{
+    char module[MODULE_SIZE];
+    if (!leaf) return STLORA_OK;
+    (void)snprintf(module, sizeof module, "%s.%lld.%s", b->model->family->layers, (long long)layer, leaf);
+    return bind_norm(b, module, width, out);
+}
+
+static stlora_status bind_block(const binder *b, int64_t layer, stlora_block *block, size_t *id)
+{
+    const stlora_hf_config *c = &b->model->config;
+    const stlora_family *family = b->model->family;
+    for (int place = 0; place < STLORA_NORM_PLACES; place++)
+        STLORA_TRY(bind_layer_norm(b, layer, family->norms[place], c->hidden_size, &block->norms[place]));
+    if (family->qk_norm != STLORA_QK_NORM_NONE) {
+        bool full = family->qk_norm == STLORA_QK_NORM_FULL;
+        STLORA_TRY(bind_layer_norm(b, layer, family->q_norm, c->head_dim * (full ? c->heads : 1), &block->q_norm));
+        STLORA_TRY(bind_layer_norm(b, layer, family->k_norm, c->head_dim * (full ? c->kv_heads : 1), &block->k_norm));
+    }
+    for (int s = 0; s < STLORA_SITE_COUNT; s++)
+        STLORA_TRY(bind_site(b, layer, (stlora_site)s, &block->sites[s], id));
+    const bool sliding = stlora_layer_in(&c->sliding, layer);
+    block->window = sliding ? c->window : 0;
+    block->rope = family->learned_positions || stlora_layer_in(&c->without_rope, layer) ? -1
+                  : c->rope_by_type && sliding                                          ? STLORA_LAYER_SLIDING
+                                                                                        : STLORA_LAYER_FULL;
+    return STLORA_OK;
+}
+
 static stlora_status bind_all(binder *b)
 {
     stlora_transformer *model = b->model;
     const stlora_hf_config *c = &model->config;
     const stlora_family *family = model->family;
-    char name[NAME_SIZE], module[MODULE_SIZE];
+    char name[NAME_SIZE];
 
     b->rooted = true;
     tensor_name(b, name, family->embed, "weight");
@@ -186,18 +217,13 @@ static stlora_status bind_all(binder *b)
         STLORA_TRY(bind(b, name, 2, c->max_positions, c->hidden_size, &model->positions));
     }
     size_t id = 0;
-    for (int64_t l = 0; l < c->layers; l++) {
-        stlora_block *block = &model->blocks[l];
-        (void)snprintf(module, sizeof module, "%s.%lld.%s", family->layers, (long long)l, family->norm1);
-        STLORA_TRY(bind_norm(b, module, &block->norm1));
-        (void)snprintf(module, sizeof module, "%s.%lld.%s", family->layers, (long long)l, family->norm2);
-        STLORA_TRY(bind_norm(b, module, &block->norm2));
-        for (int s = 0; s < STLORA_SITE_COUNT; s++)
-            STLORA_TRY(bind_site(b, l, (stlora_site)s, &block->sites[s], &id));
-    }
-    STLORA_TRY(bind_norm(b, family->final_norm, &model->final_norm));
+    for (int64_t l = 0; l < c->layers; l++)
+        STLORA_TRY(bind_block(b, l, &model->blocks[l], &id));
+    STLORA_TRY(bind_norm(b, family->final_norm, c->hidden_size, &model->final_norm));
     STLORA_TRY(bind_head(b, id));
     model->linear_count = id + 1;
+    model->embed_scale = family->embed_by_root ? sqrt((double)c->hidden_size) : c->embedding_multiplier;
+    model->attention_scale = c->attention_scale > 0 ? c->attention_scale : 1.0 / sqrt((double)c->head_dim);
     return STLORA_OK;
 }
 

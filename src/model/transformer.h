@@ -37,8 +37,11 @@ typedef struct stlora_norm_weights {
 } stlora_norm_weights;
 
 typedef struct stlora_block {
-    stlora_norm_weights norm1, norm2;
+    stlora_norm_weights norms[STLORA_NORM_PLACES]; /* w.data NULL = none there */
+    stlora_norm_weights q_norm, k_norm;            /* likewise */
     stlora_place sites[STLORA_SITE_COUNT];
+    int64_t window; /* keys that a query sees, its own included; 0 = all */
+    int rope;       /* which of the rotary tables; -1 = queries and keys are not rotated */
 } stlora_block;
 
 typedef struct stlora_transformer {
@@ -51,6 +54,7 @@ typedef struct stlora_transformer {
     stlora_block *blocks; /* [layers] */
     size_t linear_count;  /* maps of all blocks and the head */
     int64_t parameters;
+    double embed_scale, attention_scale; /* of embeddings; of q.k */
 } stlora_transformer;
 
 /* stlora_transformer_open: reads dir/config.json, maps the weights, binds every tensor and checks its shape. Creates; pair with

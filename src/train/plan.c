@@ -115,6 +115,7 @@ static void part_flops(const stlora_transformer *model, int64_t longest, double 
     flops[STLORA_PART_ATTENTION] = site_flops(model, STLORA_SITE_QKV) + 1.5 * attention;
     flops[STLORA_PART_MID] = site_flops(model, STLORA_SITE_O);
     flops[STLORA_PART_UP] = site_flops(model, STLORA_SITE_UP);
+    if (model->family->norms[STLORA_AFTER_INNER]) flops[STLORA_PART_UP] += site_flops(model, STLORA_SITE_DOWN);
 }
 
 double stlora_plan_cost(const stlora_transformer *model, const stlora_lora *lora, const stlora_pass_shape *shape)

@@ -36,34 +36,43 @@ static inline void op_bound_dots(const op_instance *x, double *bound)
     op_free(&a);
 }
 
+/* A norm's weight as it multiplies. */
+static inline double op_norm_weight(const op_instance *x, int64_t i)
+{
+    return op_get(&x->buffer[NW], 0, i) + (x->c.kind == STLORA_NORM_RMS_ONE ? 1 : 0);
+}
+
 static inline void op_bound_norm(const op_instance *x, int slot, double *bound)
 {
     const op_case *c = &x->c;
     const op_buffer *b = x->buffer;
     const double width = (double)c->in, k = width + 8;
     const bool layer = c->kind == STLORA_NORM_LAYER;
-    for (int64_t t = 0; t < c->tokens; t++) {
+    const int64_t groups = c->groups ? c->groups : 1;
+    for (int64_t r = 0; r < c->tokens * groups; r++) {
+        const int64_t t = r / groups, at = r % groups * c->in;
         double mean = 0, mean_abs = 0, largest = 0, var = 0;
         for (int64_t i = 0; i < c->in; i++) {
-            const double v = op_get(&b[NX], t, i);
+            const double v = op_get(&b[NX], t, at + i);
             if (layer) mean += v / width;
             mean_abs += layer ? fabs(v) / width : 0;
             largest = fmax(largest, fabs(v));
         }
         for (int64_t i = 0; i < c->in; i++)
-            var += pow(op_get(&b[NX], t, i) - mean, 2) / width;
+            var += pow(op_get(&b[NX], t, at + i) - mean, 2) / width;
         const double rstd = 1 / sqrt(var + c->scale);
         const double mean_error = k * op_eps * mean_abs;
         const double rstd_relative = op_eps * (k + 4 * largest * rstd);
         if (slot == NSTATS) {
-            bound[2 * t] = mean_error;
-            bound[2 * t + 1] = rstd * rstd_relative;
+            bound[2 * r] = mean_error;
+            bound[2 * r + 1] = rstd * rstd_relative;
         }
         for (int64_t i = 0; slot == NY && i < c->in; i++) {
-            const double v = op_get(&b[NX], t, i), w = fabs(op_get(&b[NW], 0, i));
+            const double v = op_get(&b[NX], t, at + i), w = fabs(op_norm_weight(x, i));
             const double off = fabs(v - mean) * rstd_relative + mean_error + 4 * op_eps * (fabs(v) + fabs(mean));
             const double bias = b[NB].name ? fabs(op_get(&b[NB], 0, i)) : 0;
-            bound[t * c->in + i] = off * rstd * w + 2 * op_eps * bias;
+            const double held = c->accumulate ? fabs(op_get(&b[NY], t, at + i)) + fabs(v - mean) * rstd * w : 0;
+            bound[r * c->in + i] = off * rstd * w + 2 * op_eps * (bias + held);
         }
     }
 }
@@ -73,20 +82,22 @@ static inline void op_bound_norm_grad(const op_instance *x, double *bound)
     const op_case *c = &x->c;
     const op_buffer *b = x->buffer;
     const double width = (double)c->in, k = width + 8;
-    for (int64_t t = 0; t < c->tokens; t++) {
-        const double mean = op_get(&b[NSTATS], t, 0), rstd = op_get(&b[NSTATS], t, 1);
+    const int64_t groups = c->groups ? c->groups : 1;
+    for (int64_t r = 0; r < c->tokens * groups; r++) {
+        const int64_t t = r / groups, at = r % groups * c->in;
+        const double mean = op_get(&b[NSTATS], t, 2 * (r % groups)), rstd = op_get(&b[NSTATS], t, 2 * (r % groups) + 1);
         double mean_g = 0, mean_gn = 0; /* of absolute values */
         for (int64_t i = 0; i < c->in; i++) {
-            const double g = fabs(op_get(&b[NDY], t, i) * op_get(&b[NW], 0, i));
+            const double g = fabs(op_get(&b[NDY], t, at + i) * op_norm_weight(x, i));
             mean_g += g / width;
-            mean_gn += g * (fabs(op_get(&b[NX], t, i)) + fabs(mean)) * rstd / width;
+            mean_gn += g * (fabs(op_get(&b[NX], t, at + i)) + fabs(mean)) * rstd / width;
         }
         for (int64_t i = 0; i < c->in; i++) {
-            const double g = fabs(op_get(&b[NDY], t, i) * op_get(&b[NW], 0, i));
-            const double n = (fabs(op_get(&b[NX], t, i)) + fabs(mean)) * rstd;
-            const double held = fabs(op_get(&b[NDX], t, i));
+            const double g = fabs(op_get(&b[NDY], t, at + i) * op_norm_weight(x, i));
+            const double n = (fabs(op_get(&b[NX], t, at + i)) + fabs(mean)) * rstd;
+            const double held = c->overwrite ? 0 : fabs(op_get(&b[NDX], t, at + i));
             const double dx = rstd * (4 * g + n * k * mean_gn + (c->kind == STLORA_NORM_LAYER ? k * mean_g : 0));
-            bound[t * c->in + i] = op_eps * (2 * held + dx);
+            bound[r * c->in + i] = op_eps * (2 * held + dx);
         }
     }
 }
@@ -106,6 +117,17 @@ static inline double op_score(const op_instance *x, int64_t t, int64_t u, int64_
     return s;
 }
 
+/* The score as it goes into the softmax, from s, which is off by *off: a soft cap brings no score further apart, and its tanh is good to a few
+ * ulps. *bend: the cap's derivative. */
+static inline double op_capped(const op_case *c, double s, double *off, double *bend)
+{
+    const double t = c->softcap > 0 ? tanh(s / c->softcap) : 0;
+    *bend = 1 - t * t;
+    if (c->softcap <= 0) return s;
+    *off += 16 * op_eps * fabs(c->softcap * t);
+    return c->softcap * t;
+}
+
 /* First key of a segment that its query row t sees. */
 static inline int64_t op_first_key(const op_case *c, const stlora_segment *seg, int64_t t)
 {
@@ -123,24 +145,26 @@ static inline void op_bound_attention(const op_instance *x, int slot, double *bo
         for (int64_t q = 0; q < seg->q_count * c->heads; q++) {
             const int64_t t = seg->q0 + q / c->heads, h = q % c->heads, g = h / (c->heads / c->kv_heads);
             const int64_t keys = seg->k_count - seg->q_count + (t - seg->q0) + 1;
-            double largest = -HUGE_VAL, sum = 0, off = 0, absolute;
+            double largest = -HUGE_VAL, sum = 0, off = 0, absolute, ignored = 0;
             const int64_t first = op_first_key(c, seg, t);
             const double rounding = c->rounded ? op_bf16_eps : 0;
             for (int64_t u = first; u < seg->k0 + keys; u++) {
-                const double s = op_score(x, t, u, h, &absolute);
+                double bend, s = op_score(x, t, u, h, &absolute);
+                double s_off = op_eps * ((double)(dim + 4) * absolute + 4 * fabs(s));
+                s = op_capped(c, s, &s_off, &bend);
                 largest = fmax(largest, s);
-                off = fmax(off, op_eps * ((double)(dim + 4) * absolute + 4 * fabs(s)));
+                off = fmax(off, s_off);
             }
             off += op_eps * (4 * fabs(largest) + (double)keys + 12);
             for (int64_t u = first; u < seg->k0 + keys; u++)
-                sum += exp(op_score(x, t, u, h, &absolute) - largest);
+                sum += exp(op_capped(c, op_score(x, t, u, h, &absolute), &ignored, &ignored) - largest);
             const double lse = largest + log(sum);
             if (slot == ALSE) bound[t * c->heads + h] = off + 2 * op_eps * fabs(lse);
             if (slot != AO) continue;
             double *row = bound + t * c->heads * dim + h * dim;
             memset(row, 0, (size_t)dim * sizeof *row);
             for (int64_t u = first; u < seg->k0 + keys; u++) {
-                const double p = exp(op_score(x, t, u, h, &absolute) - lse);
+                const double p = exp(op_capped(c, op_score(x, t, u, h, &absolute), &ignored, &ignored) - lse);
                 for (int64_t d = 0; d < dim; d++)
                     row[d] += (2 * off + rounding) * p * fabs(op_get(&x->buffer[AV], u, g * dim + d));
             }
@@ -163,16 +187,20 @@ static inline void op_bound_attention_grad(const op_instance *x, int slot, doubl
             const double rounding = c->rounded ? op_bf16_eps : 0;
             for (int64_t u = op_first_key(c, seg, t); u <= seg->k0 + seg->k_count - seg->q_count + (t - seg->q0); u++) {
                 double absolute, dp = 0, dp_abs = 0;
-                const double s = op_score(x, t, u, h, &absolute);
+                double bend, s = op_score(x, t, u, h, &absolute);
+                double off = op_eps * ((double)(dim + 4) * absolute + 4 * (fabs(s) + fabs(lse)) + 12);
+                s = op_capped(c, s, &off, &bend);
                 const double p = exp(s - lse);
-                const double off = op_eps * ((double)(dim + 4) * absolute + 4 * (fabs(s) + fabs(lse)) + 12);
+                /* 1 - t^2: t is off by the score's share, and by rounding */
+                const double bend_off = c->softcap > 0 ? 2 * off / c->softcap + 8 * op_eps : 0;
                 for (int64_t d = 0; d < dim; d++) {
                     const double dout = op_get(&b[ADOUT], t, h * dim + d);
                     const double v = op_get(&b[AV], u, g * dim + d), o = op_get(&b[AO], t, h * dim + d);
                     dp += dout * (v - o);
                     dp_abs += fabs(dout) * (fabs(v) + fabs(o));
                 }
-                const double ds = p * ((off + terms * op_eps + rounding) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
+                const double ds = p * bend * ((off + terms * op_eps + rounding) * fabs(dp) + (double)(dim + 8) * op_eps * dp_abs) +
+                                  p * bend_off * (fabs(dp) + (double)(dim + 8) * op_eps * dp_abs);
                 for (int64_t d = 0; d < dim; d++) {
                     const int64_t qd = h * dim + d, kd = g * dim + d;
                     if (slot == ADQ) bound[t * c->heads * dim + qd] += fabs(c->scale * op_get(&b[AK], u, kd)) * ds;
@@ -196,6 +224,8 @@ static inline double op_bound_activation(const op_instance *x, int64_t t, int64_
     const double dy = c->backward ? fabs(op_get(&b[EDY], t, j % c->in)) : 0;
     if (c->kind == STLORA_ACT_GELU_TANH) return few * (c->backward ? dy * (1 + fabs(a)) : fabs(a)) + tiny;
     const double up = fabs(op_get(&b[EX], t, c->in + j % c->in)), s = 1 / (1 + exp(-a));
+    if (c->kind == STLORA_ACT_GELU_TANH_GLU)
+        return few * (!c->backward ? fabs(a) * up : j < c->in ? dy * up * (1 + fabs(a)) : dy * fabs(a)) + tiny;
     if (!c->backward) return few * fabs(a) * s * up + tiny;
     return few * (j < c->in ? dy * up * s * (1 + fabs(a)) : dy * fabs(a) * s) + tiny;
 }
@@ -217,7 +247,7 @@ static inline void op_bound_cross_entropy(const op_instance *x, int slot, double
             const double logit = op_get(&x->buffer[EX], i, v), p = exp(logit - lse);
             const double hit = v == x->ids[i] ? 1 : 0;
             bound[i * c->in + v] =
-                fabs(c->scale) * (p * (off + 4 * op_eps * fabs(logit)) + 4 * op_eps * (p + hit)) + 1e-36;
+                fabs(c->scale) * (p * (off + 4 * op_eps * fabs(logit)) + (c->softcap > 0 ? 12 : 4) * op_eps * (p + hit)) + 1e-36;
         }
     }
 }
@@ -227,7 +257,7 @@ static inline void op_bound(const op_instance *x, int slot, double *bound)
 {
     const op_case *c = &x->c;
     const op_buffer *b = x->buffer;
-    const int64_t cols = b[slot].cols, half = c->head_dim / 2;
+    const int64_t cols = b[slot].cols, rotary = c->rotary_dim ? c->rotary_dim : c->head_dim, half = rotary / 2;
     double loss = 0;
     switch (c->op) {
     case OP_PRODUCT:
@@ -248,6 +278,7 @@ static inline void op_bound(const op_instance *x, int slot, double *bound)
         return;
     case OP_DROPOUT:
     case OP_EMBED:
+    case OP_SCALE:
     case OP_ROPE:
     case OP_ACTIVATION:
     case OP_ADAMW:
@@ -261,9 +292,17 @@ static inline void op_bound(const op_instance *x, int slot, double *bound)
         } else if (c->op == OP_EMBED) {
             const double position = c->bias ? fabs(op_get(&b[EPOSITIONS], x->positions[t], j)) : 0;
             bound[n] = 2 * op_eps * (fabs(op_get(&b[ETABLE], x->ids[t], j)) + position) * (c->bias ? 1 : 0);
+        } else if (c->op == OP_SCALE) {
+            const double z = fabs(c->scale * op_get(&b[EX], t, j));
+            const double y = c->softcap > 0 ? c->softcap * tanh(z / c->softcap) : z;
+            const double held = c->accumulate ? fabs(op_get(&b[EY], t, j)) : 0;
+            bound[n] = op_eps * ((c->softcap > 0 ? 20 : 2) * y + 2 * held);
         } else if (c->op == OP_ROPE) {
             const int64_t other = j % c->head_dim < half ? j + half : j - half;
-            bound[n] = 4 * op_eps * (fabs(op_get(&b[EX], t, j)) + fabs(op_get(&b[EX], t, other)));
+            if (j % c->head_dim >= rotary)
+                bound[n] = 0;
+            else
+                bound[n] = 4 * op_eps * (fabs(op_get(&b[EX], t, j)) + fabs(op_get(&b[EX], t, other)));
         } else if (c->op == OP_ACTIVATION) {
             bound[n] = op_bound_activation(x, t, j);
         } else {

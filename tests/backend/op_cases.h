@@ -16,6 +16,7 @@ typedef enum op_name {
     OP_DROPOUT,
     OP_EMBED,
     OP_NORM,
+    OP_SCALE,
     OP_ROPE,
     OP_ATTENTION,
     OP_ACTIVATION,
@@ -25,7 +26,7 @@ typedef enum op_name {
 } op_name;
 
 static const char *const op_names[OP_COUNT] = {
-    "product", "lowrank_project", "lowrank_grad", "dropout",       "embed", "norm",
+    "product", "lowrank_project", "lowrank_grad", "dropout",       "embed", "norm", "scale",
     "rope",    "attention",       "activation",   "cross_entropy", "adamw"};
 
 /* What a case has beside its shape: the dtypes, and how the weights lie. A case of an op runs once with each variant of the op. */
@@ -44,7 +45,10 @@ typedef struct op_case {
     int64_t tokens, in, out, rank, pad; /* in: width, vocabulary */
     bool bias, accumulate, in_place, no_w;
     bool other; /* the bias, or the table of positions, has another dtype than the weight */
-    double scale; /* product, lowrank_grad, cross_entropy; dropout's p; norm's eps */
+    bool overwrite;             /* norm's gradient; with in_place into dy's memory */
+    int64_t groups, rotary_dim; /* norm, whose x is then act's; rope */
+    double softcap;             /* scale, attention, cross_entropy */
+    double scale; /* product, scale, lowrank_grad, cross_entropy; dropout's p; norm's eps */
     int64_t heads, kv_heads, head_dim;
     const stlora_segment *segments;
     int64_t segment_count, window;
@@ -89,6 +93,12 @@ static const op_variant logits_variants[] = {
     V(F32, F32, F32, OUT_IN, false),
     V(F32, F32, BF16, OUT_IN, false),
 };
+static const op_variant scale_variants[] = {
+    V(F32, F32, F32, OUT_IN, false),
+    V(F32, F32, BF16, OUT_IN, false),
+    V(BF16, F32, F32, OUT_IN, false),
+    V(BF16, F32, BF16, OUT_IN, false),
+};
 static const op_variant float_variants[] = {V(F32, F32, F32, OUT_IN, false)};
 
 /* For gradient checks: everything in double, the weights lying either way. */
@@ -112,6 +122,7 @@ static const struct {
     [OP_DROPOUT] = OP_LIST(dropout_variants),
     [OP_EMBED] = OP_LIST(weight_variants),
     [OP_NORM] = OP_LIST(weight_variants),
+    [OP_SCALE] = OP_LIST(scale_variants),
     [OP_ROPE] = OP_LIST(act_variants),
     [OP_ATTENTION] = OP_LIST(act_variants),
     [OP_ACTIVATION] = OP_LIST(act_variants),
@@ -141,11 +152,15 @@ enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8, OTHER = 16 };
 #define DROPOUT(t, i, p, f, s)       ROW(DROPOUT, t, i, p, f), .scale = s
 #define EMBED(t, i, rows, p, f)      ROW(EMBED, t, i, p, f), .out = rows
 #define NORM(k, t, i, p, f, s)       ROW(NORM, t, i, p, f), .kind = STLORA_NORM_##k, .scale = s
+#define GROUPS(k, t, g, i, p, f, s)  NORM(k, t, i, p, f, s), .groups = g, .overwrite = true
+#define SCALE(t, i, p, f, s, cap)    ROW(SCALE, t, i, p, f), .scale = s, .softcap = cap
+#define PARTIAL(t, h, d, r, p)       ROPE(t, h, d, p), .rotary_dim = r
 #define ROPE(t, h, d, p)             ROW(ROPE, t, 0, p, PLAIN), .heads = h, .head_dim = d
 #define ATTENTION(list, h, k, d, p, s)                                                                                 \
     ROW(ATTENTION, 0, 0, p, PLAIN), .heads = h, .kv_heads = k, .head_dim = d, .scale = s, .segments = list,            \
                                     .segment_count = sizeof list / sizeof list[0]
 #define WINDOW(list, h, k, d, p, s, w) ATTENTION(list, h, k, d, p, s), .window = w
+#define CAPPED(list, h, k, d, p, s, w, cap) WINDOW(list, h, k, d, p, s, w), .softcap = cap
 #define ACTIVATION(k, t, i, p, f)    ROW(ACTIVATION, t, i, p, f), .kind = STLORA_ACT_##k
 #define CROSS_ENTROPY(t, v, p, f, s) ROW(CROSS_ENTROPY, t, v, p, f), .scale = s
 #define ADAMW(n, s, d, g)            ROW(ADAMW, n, 0, 0, PLAIN), .shrink = s, .decay = d, .grad_scale = g
@@ -228,6 +243,27 @@ static const op_case op_cases[] = {
     {NORM(LAYER, 16, 64, 3, PLAIN, 1e-5)},
     {NORM(LAYER, 31, 100, 0, BIAS, 1e-5)},
     {NORM(LAYER, 2, 1000, 0, BIAS, 1e-5)},
+    {NORM(RMS, 5, 33, 1, ADD, 1e-6)},
+    {NORM(LAYER, 3, 17, 0, BIAS | ADD, 1e-5)},
+    {NORM(RMS_ONE, 3, 7, 2, PLAIN, 1e-5)},
+    {NORM(RMS_ONE, 17, 65, 0, ADD, 1e-6)},
+    {NORM(RMS, 7, 40, 0, PLAIN, 1e-6), .overwrite = true},
+    /* kind, tokens, groups, width, pad, flags, eps */
+    {GROUPS(RMS, 1, 1, 2, 0, PLAIN, 1e-6)},
+    {GROUPS(RMS, 5, 3, 16, 4, IN_PLACE, 1e-6)},
+    {GROUPS(RMS, 9, 2, 24, 0, PLAIN, 1e-5)},
+    {GROUPS(RMS_ONE, 7, 4, 17, 3, IN_PLACE, 1e-6)},
+    {GROUPS(RMS, 3, 1, 129, 0, IN_PLACE, 1e-6)},
+    {GROUPS(LAYER, 4, 5, 8, 1, BIAS, 1e-5)},
+
+    /* tokens, width, pad, flags, scale, softcap */
+    {SCALE(1, 1, 0, PLAIN, 2, 0)},
+    {SCALE(3, 7, 2, PLAIN, 0.37, 0)},
+    {SCALE(5, 33, 0, ADD, -1.5, 0)},
+    {SCALE(17, 129, 1, IN_PLACE, 1, 0)},
+    {SCALE(3, 17, 2, PLAIN, 60, 30)},
+    {SCALE(9, 64, 0, IN_PLACE, 3, 0.5)},
+    {SCALE(4, 31, 0, ADD, 0.1, 2)},
 
     /* tokens, heads, head_dim, pad */
     {ROPE(1, 1, 2, 0)},
@@ -238,6 +274,10 @@ static const op_case op_cases[] = {
     {ROPE(17, 5, 64, 64)},
     {ROPE(2, 3, 80, 0)},
     {ROPE(33, 1, 128, 0)},
+    {PARTIAL(3, 2, 8, 6, 1)},
+    {PARTIAL(5, 3, 16, 8, 0)},
+    {PARTIAL(9, 2, 96, 72, 3)},
+    {PARTIAL(17, 5, 12, 2, 0)},
 
     /* segments, heads, kv_heads, head_dim, pad, scale */
     {ATTENTION(one_token, 1, 1, 1, 0, 1)},
@@ -258,6 +298,12 @@ static const op_case op_cases[] = {
     {WINDOW(longer_rows, 2, 1, 16, 0, 0.3, 33)},
     {WINDOW(longer_rows, 2, 2, 8, 0, 0.3, 70)},
     {WINDOW(long_row, 1, 1, 32, 0, 0.2, 500)},
+    {CAPPED(one_row, 2, 1, 6, 2, 0.4, 0, 1)},
+    {CAPPED(pack, 4, 2, 16, 3, 0.5, 4, 2)},
+    {CAPPED(pack, 2, 1, 20, 0, 0.25, 0, 50)},
+    {CAPPED(decode, 4, 2, 64, 0, 0.125, 5, 3)},
+    {CAPPED(longer_rows, 2, 1, 8, 0, 0.3, 0, 1.5)},
+    {CAPPED(long_row, 1, 1, 32, 0, 0.2, 70, 5)},
 
     /* kind, tokens, width, pad, flags (IN_PLACE: the gradient) */
     {ACTIVATION(SILU_GLU, 1, 1, 0, PLAIN)},
@@ -267,6 +313,9 @@ static const op_case op_cases[] = {
     {ACTIVATION(GELU_TANH, 2, 3, 0, PLAIN)},
     {ACTIVATION(GELU_TANH, 7, 31, 3, IN_PLACE)},
     {ACTIVATION(GELU_TANH, 16, 100, 0, PLAIN)},
+    {ACTIVATION(GELU_TANH_GLU, 1, 1, 0, PLAIN)},
+    {ACTIVATION(GELU_TANH_GLU, 7, 31, 3, IN_PLACE)},
+    {ACTIVATION(GELU_TANH_GLU, 16, 100, 0, PLAIN)},
 
     /* rows, vocabulary, pad, flags (IN_PLACE: where dtypes agree), scale */
     {CROSS_ENTROPY(1, 1, 0, PLAIN, 1)},
@@ -275,6 +324,8 @@ static const op_case op_cases[] = {
     {CROSS_ENTROPY(7, 129, 3, IN_PLACE, 0.125)},
     {CROSS_ENTROPY(33, 64, 0, PLAIN, 0.25)},
     {CROSS_ENTROPY(3, 5003, 0, PLAIN, 1)},
+    {CROSS_ENTROPY(5, 33, 1, PLAIN, 0.5), .softcap = 10},
+    {CROSS_ENTROPY(7, 129, 0, IN_PLACE, 0.125), .softcap = 8.5},
 
     /* count, shrink, decay, grad_scale */
     {ADAMW(1, 1, 1, 1)},
@@ -295,8 +346,13 @@ static const op_case op_large_cases[] = {
     {EMBED(300, 700, 50, 0, BIAS)},
     {NORM(RMS, 300, 901, 0, PLAIN, 1e-6)},
     {NORM(LAYER, 300, 901, 3, BIAS, 1e-5)},
+    {GROUPS(RMS_ONE, 300, 12, 64, 0, IN_PLACE, 1e-6)},
+    {SCALE(300, 901, 0, ADD, 0.22, 0)},
+    {SCALE(300, 901, 3, IN_PLACE, 1, 30)},
     {ROPE(300, 9, 64, 0)},
+    {PARTIAL(300, 9, 64, 48, 0)},
     {ATTENTION(two_rows, 8, 2, 64, 0, 0.125)},
+    {CAPPED(two_rows, 8, 2, 64, 0, 0.125, 30, 4)},
     {ACTIVATION(SILU_GLU, 200, 700, 0, PLAIN)},
     {ACTIVATION(GELU_TANH, 200, 701, 0, PLAIN)},
     {CROSS_ENTROPY(41, 5003, 0, PLAIN, 1)},

@@ -148,14 +148,15 @@ static inline void op_label(const op_case *c, char *text, size_t size)
 {
     const stlora_dtype act = c->variant.act, weight = c->variant.weight, y = c->variant.y;
     (void)snprintf(text, size,
-                   "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld window %lld kind "
-                   "%d%s%s%s%s%s, act %s "
+                   "%s%s tokens %lld in %lld out %lld rank %lld pad %lld heads %lld/%lld x %lld window %lld "
+                   "groups %lld rotary %lld softcap %g kind %d%s%s%s%s%s%s, act %s "
                    "weight %s y %s %s %s",
                    op_names[c->op], c->backward ? " backward" : "", (long long)op_units(c), (long long)c->in,
                    (long long)c->out, (long long)c->rank, (long long)c->pad, (long long)c->heads,
-                   (long long)c->kv_heads, (long long)c->head_dim, (long long)c->window, c->kind, c->bias ? " bias" : "",
+                   (long long)c->kv_heads, (long long)c->head_dim, (long long)c->window, (long long)c->groups,
+                   (long long)c->rotary_dim, c->softcap, c->kind, c->bias ? " bias" : "",
                    c->accumulate ? " accumulate" : "", c->in_place ? " in place" : "", c->no_w ? " no w" : "",
-                   c->other ? " other dtype" : "",
+                   c->other ? " other dtype" : "", c->overwrite ? " overwrite" : "",
                    stlora_dtype_name(act), stlora_dtype_name(weight), stlora_dtype_name(y),
                    c->variant.layout == STLORA_OUT_IN ? "OUT_IN" : "IN_OUT", c->variant.like_a ? "A" : "B");
 }
@@ -189,16 +190,19 @@ static inline void op_make_norm(op_instance *x)
     const op_case *c = &x->c;
     const stlora_dtype act = c->variant.act, weight = c->variant.weight;
     const stlora_dtype stream = act == STLORA_F64 ? STLORA_F64 : STLORA_F32;
-    op_add(x, NX, "x", stream, c->tokens, c->in, c->pad, READ, -2, 3);
+    const int64_t groups = c->groups ? c->groups : 1, cols = groups * c->in;
+    const stlora_dtype in = c->groups ? act : stream;
+    x->c.in_place = c->in_place && c->backward && act != STLORA_F64; /* differences need dy as it was */
+    op_add(x, NX, "x", in, c->tokens, cols, c->pad, READ, -2, 3);
     op_add(x, NW, "w", weight, 1, c->in, 0, READ, 0.5, 1.5);
     if (c->bias) op_add(x, NB, "b", weight, 1, c->in, 0, READ, -1, 1);
-    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2, 0, SIDE | (c->backward ? READ : WRITTEN), 0, 1);
+    op_add(x, NSTATS, "stats", STLORA_F32, c->tokens, 2 * groups, 0, SIDE | (c->backward ? READ : WRITTEN), 0, 1);
     if (!c->backward) {
-        op_add(x, NY, "y", act, c->tokens, c->in, c->pad, WRITTEN, -1, 1);
+        op_add(x, NY, "y", act, c->tokens, cols, c->pad, WRITTEN, -1, 1);
         return;
     }
-    op_add(x, NDY, "dy", act, c->tokens, c->in, c->pad, READ, -1, 1);
-    op_add(x, NDX, "dx", stream, c->tokens, c->in, c->pad, WRITTEN, -1, 1);
+    op_add(x, NDY, "dy", act, c->tokens, cols, c->pad, x->c.in_place ? WRITTEN : READ, -1, 1);
+    if (!x->c.in_place) op_add(x, NDX, "dx", in, c->tokens, cols, c->pad, WRITTEN, -1, 1);
 }
 
 static inline void op_make_attention(op_instance *x)
@@ -227,12 +231,18 @@ static inline void op_make_elementwise(op_instance *x)
     const op_variant *v = &c->variant;
     const int64_t t = c->tokens;
     const stlora_dtype stream = v->act == STLORA_F64 ? STLORA_F64 : STLORA_F32;
-    const int64_t wide = c->op == OP_ACTIVATION && c->kind == STLORA_ACT_SILU_GLU ? 2 * c->in : c->in;
+    const bool gated = c->op == OP_ACTIVATION && stlora_gated((stlora_activation_kind)c->kind);
+    const int64_t wide = gated ? 2 * c->in : c->in, half = (c->rotary_dim ? c->rotary_dim : c->head_dim) / 2;
     const int alias = c->in_place ? WRITTEN : READ;
     switch (c->op) {
     case OP_DROPOUT:
         op_add(x, EX, "x", v->act, t, c->in, c->pad, READ, -1, 1);
         op_add(x, EY, "y", v->y, t, c->in, c->pad, WRITTEN, -1, 1);
+        break;
+    case OP_SCALE:
+        x->c.in_place = c->in_place && v->act == v->y; /* one memory has one dtype */
+        op_add(x, EX, "x", v->act, t, c->in, c->pad, x->c.in_place ? WRITTEN : READ, -1, 1);
+        if (!x->c.in_place) op_add(x, EY, "y", v->y, t, c->in, c->pad, WRITTEN, -1, 1);
         break;
     case OP_EMBED: /* out: rows of the tables */
         op_add(x, ETABLE, "table", v->weight, c->out, c->in, 0, READ, -1, 1);
@@ -241,9 +251,9 @@ static inline void op_make_elementwise(op_instance *x)
         break;
     case OP_ROPE:
         op_add(x, EX, "x", v->act, t, c->heads * c->head_dim, c->pad, WRITTEN, -1, 1);
-        op_add(x, ECOS, "cos", STLORA_F32, t + 3, c->head_dim / 2, 0, SIDE, 0, 6.3);
-        op_add(x, ESIN, "sin", STLORA_F32, t + 3, c->head_dim / 2, 0, SIDE, 0, 1);
-        for (int64_t i = 0; i < (t + 3) * (c->head_dim / 2); i++) {
+        op_add(x, ECOS, "cos", STLORA_F32, t + 3, half, 0, SIDE, 0, 6.3);
+        op_add(x, ESIN, "sin", STLORA_F32, t + 3, half, 0, SIDE, 0, 1);
+        for (int64_t i = 0; i < (t + 3) * half; i++) {
             const double angle = op_get(&x->buffer[ECOS], 0, i);
             op_put(&x->buffer[ECOS], 0, i, cos(angle));
             op_put(&x->buffer[ESIN], 0, i, sin(angle));
@@ -296,7 +306,7 @@ static inline void op_take_forward(op_instance *x)
     const op_case *c = &x->c;
     stlora_backend ref = {.name = "ref", .threads = 1};
     stlora_ref_fill(&ref);
-    if (c->op == OP_NORM) op_add(x, NY, "y", STLORA_F64, c->tokens, c->in, 0, READ, 0, 0);
+    if (c->op == OP_NORM) op_add(x, NY, "y", STLORA_F64, c->tokens, x->buffer[NX].cols, 0, READ, 0, 0);
     x->c.backward = false;
     op_run(&ref, x, 0, op_units(c));
     x->c.backward = true;
@@ -345,6 +355,7 @@ static inline void op_make(op_instance *x, const op_case *c)
         break;
     case OP_DROPOUT:
     case OP_EMBED:
+    case OP_SCALE:
     case OP_ROPE:
     case OP_ACTIVATION:
     case OP_CROSS_ENTROPY:

@@ -66,27 +66,31 @@ static inline void op_run_norm(const stlora_backend *backend, op_instance *x, in
     const op_case *c = &x->c;
     const stlora_norm_kind kind = (stlora_norm_kind)c->kind;
     if (c->backward) {
-        const stlora_norm_grad_args args = {kind,
-                                            end - begin,
-                                            c->in,
-                                            op_const(&b[NX], begin, end),
-                                            op_const(&b[NDY], begin, end),
-                                            b[NW].data,
-                                            b[NW].dtype,
-                                            op_floats(&b[NSTATS], begin),
-                                            op_mat(&b[NDX], begin, end)};
+        const stlora_norm_grad_args args = {.kind = kind,
+                                            .tokens = end - begin,
+                                            .width = c->in,
+                                            .groups = c->groups,
+                                            .x = op_const(&b[NX], begin, end),
+                                            .dy = op_const(&b[NDY], begin, end),
+                                            .w = b[NW].data,
+                                            .w_dtype = b[NW].dtype,
+                                            .stats = op_floats(&b[NSTATS], begin),
+                                            .dx = op_mat(&b[c->in_place ? NDY : NDX], begin, end),
+                                            .overwrite = c->overwrite};
         backend->norm_grad(backend, &args);
     } else {
-        const stlora_norm_args args = {kind,
-                                       end - begin,
-                                       c->in,
-                                       c->scale,
-                                       op_const(&b[NX], begin, end),
-                                       b[NW].data,
-                                       op_data(&b[NB]),
-                                       b[NW].dtype,
-                                       op_mat(&b[NY], begin, end),
-                                       op_floats(&b[NSTATS], begin)};
+        const stlora_norm_args args = {.kind = kind,
+                                       .tokens = end - begin,
+                                       .width = c->in,
+                                       .groups = c->groups,
+                                       .eps = c->scale,
+                                       .x = op_const(&b[NX], begin, end),
+                                       .w = b[NW].data,
+                                       .b = op_data(&b[NB]),
+                                       .w_dtype = b[NW].dtype,
+                                       .y = op_mat(&b[NY], begin, end),
+                                       .accumulate = c->accumulate,
+                                       .stats = op_floats(&b[NSTATS], begin)};
         backend->norm(backend, &args);
     }
 }
@@ -105,6 +109,7 @@ static inline void op_run_attention(const stlora_backend *backend, op_instance *
                                                  c->kv_heads,
                                                  c->head_dim,
                                                  c->scale,
+                                                 c->softcap,
                                                  c->window,
                                                  segments,
                                                  end - begin,
@@ -126,6 +131,7 @@ static inline void op_run_attention(const stlora_backend *backend, op_instance *
                                             c->kv_heads,
                                             c->head_dim,
                                             c->scale,
+                                            c->softcap,
                                             c->window,
                                             segments,
                                             end - begin,
@@ -169,6 +175,7 @@ static inline void op_run_cross_entropy(const stlora_backend *backend, op_instan
         .logits = op_const(&b[EX], begin, end),
         .targets = x->ids + begin,
         .scale = c->scale,
+        .softcap = c->softcap,
         .logprob = op_floats(&b[ELOGPROB], begin),
         .loss = &x->loss,
         .dlogits = c->backward ? op_mat(&b[c->in_place ? EX : EDX], begin, end) : none,
@@ -240,15 +247,27 @@ static inline void op_run(const stlora_backend *backend, op_instance *x, int64_t
         backend->embed(backend, &args);
         break;
     }
+    case OP_SCALE: {
+        const stlora_scale_args args = {.tokens = end - begin,
+                                        .width = c->in,
+                                        .scale = c->scale,
+                                        .softcap = c->softcap,
+                                        .x = op_const(&b[EX], begin, end),
+                                        .y = op_mat(&b[c->in_place ? EX : EY], begin, end),
+                                        .accumulate = c->accumulate};
+        backend->scale(backend, &args);
+        break;
+    }
     case OP_ROPE: {
-        const stlora_rope_args args = {end - begin,
-                                       c->heads,
-                                       c->head_dim,
-                                       op_mat(&b[EX], begin, end),
-                                       x->positions + begin,
-                                       op_floats(&b[ECOS], 0),
-                                       op_floats(&b[ESIN], 0),
-                                       c->backward};
+        const stlora_rope_args args = {.tokens = end - begin,
+                                       .heads = c->heads,
+                                       .head_dim = c->head_dim,
+                                       .rotary_dim = c->rotary_dim,
+                                       .x = op_mat(&b[EX], begin, end),
+                                       .positions = x->positions + begin,
+                                       .cos = op_floats(&b[ECOS], 0),
+                                       .sin = op_floats(&b[ESIN], 0),
+                                       .inverse = c->backward};
         backend->rope(backend, &args);
         break;
     }

@@ -113,6 +113,7 @@ COMPARE(lowrank_grad, OP_LOWRANK_GRAD)
 COMPARE(dropout, OP_DROPOUT)
 COMPARE(embed, OP_EMBED)
 COMPARE(norm, OP_NORM)
+COMPARE(scale, OP_SCALE)
 COMPARE(rope, OP_ROPE)
 COMPARE(attention, OP_ATTENTION)
 COMPARE(activation, OP_ACTIVATION)
@@ -125,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_product),      cmocka_unit_test(test_lowrank_project),
         cmocka_unit_test(test_lowrank_grad), cmocka_unit_test(test_dropout),
         cmocka_unit_test(test_embed),        cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_scale),
         cmocka_unit_test(test_rope),         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_grad_in_chunks),
         cmocka_unit_test(test_activation),   cmocka_unit_test(test_cross_entropy),

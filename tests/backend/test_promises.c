@@ -329,6 +329,7 @@ static void try_without(const op_case *c, void *context)
                 .logits = op_const(&b[EX], 0, c->tokens),
                 .targets = part.ids,
                 .scale = c->scale,
+                .softcap = c->softcap,
                 .logprob = without & 1 ? NULL : op_floats(&b[ELOGPROB], 0),
                 .loss = without & 2 ? NULL : &part.loss,
                 .dlogits = c->backward ? op_mat(&b[made.c.in_place ? EX : EDX], 0, c->tokens) : none,

@@ -25,7 +25,7 @@ static gradient_op gradient_of(const op_case *c)
     const int element = c->in_place ? EX : EDX;
     switch (c->op) {
     case OP_NORM:
-        return (gradient_op){NY, NDY, {{NX, NDX, true}}, 1, 64, 1e-6, 1e-6, 1e-6};
+        return (gradient_op){NY, NDY, {{NX, NDX, !c->overwrite}}, 1, 64, 1e-6, 1e-6, 1e-6};
     case OP_ATTENTION:
         return (gradient_op){AO,   ADOUT, {{AQ, ADQ, false}, {AK, ADK, false}, {AV, ADV, false}}, 3, 16, 1e-6,
                              1e-6, 1e-6};
@@ -41,6 +41,7 @@ static gradient_op gradient_of(const op_case *c)
     case OP_LOWRANK_PROJECT:
     case OP_LOWRANK_GRAD:
     case OP_EMBED:
+    case OP_SCALE:
     case OP_ADAMW:
     case OP_COUNT:
         break;
@@ -107,7 +108,9 @@ static void check_case(const op_case *backward_case, void *context)
             op_put(input, i, j, held - step);
             forward(&x, &down);
             op_put(input, i, j, held);
-            const double numeric = loss_difference(&up, &down, &before, &op) / ((held + step) - (held - step));
+            double numeric = loss_difference(&up, &down, &before, &op) / ((held + step) - (held - step));
+            if (before.c.op == OP_CROSS_ENTROPY && before.c.softcap > 0) /* of what the capped logit was made of */
+                numeric *= 1 - (held / before.c.softcap) * (held / before.c.softcap);
             double analytic = op_get(&after.buffer[pair->gradient], i, j);
             if (pair->adds) analytic -= op_get(&before.buffer[pair->gradient], i, j);
             gradient_add(&check, i, j, analytic, numeric);

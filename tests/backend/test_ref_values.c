@@ -119,9 +119,16 @@ static void test_norm_of_norm(void **state)
             square += x[c] * x[c] / C;
         }
         var = kind == STLORA_NORM_LAYER ? square - mean * mean : square;
-        const stlora_norm_args args = {
-            (stlora_norm_kind)kind, 1,    C, 0.25, matrix(x, 1, C), w, kind ? b : NULL, STLORA_F64,
-            result(y, 1, C),        stats};
+        const stlora_norm_args args = {.kind = (stlora_norm_kind)kind,
+                                       .tokens = 1,
+                                       .width = C,
+                                       .eps = 0.25,
+                                       .x = matrix(x, 1, C),
+                                       .w = w,
+                                       .b = kind ? b : NULL,
+                                       .w_dtype = STLORA_F64,
+                                       .y = result(y, 1, C),
+                                       .stats = stats};
         ref.norm(&ref, &args);
         for (int c = 0; c < C; c++) {
             y_mean += y[c] / C;
@@ -142,7 +149,8 @@ static void test_rope(void **state)
     const float cosine[] = {1, 0}, sine[] = {0, 1}; /* two positions, D/2 = 1 */
     const int32_t positions[] = {1, 0};
     double x[] = {1, 2, 3, 4};
-    stlora_rope_args args = {2, 1, 2, result(x, 2, 2), positions, cosine, sine, false};
+    stlora_rope_args args = {
+        .tokens = 2, .heads = 1, .head_dim = 2, .x = result(x, 2, 2), .positions = positions, .cos = cosine, .sin = sine};
     const double turned[] = {-2, 1, 3, 4};
     ref.rope(&ref, &args);
     for (int i = 0; i < 4; i++)
@@ -188,6 +196,7 @@ static void check_dense(const op_case *c, void *context)
                 for (int64_t d = 0; d < c->head_dim; d++) {
                     s += op_get(&x.buffer[AQ], t, h * c->head_dim + d) * op_get(&x.buffer[AK], u, kv * c->head_dim + d);
                 }
+                if (c->softcap > 0) s = c->softcap / c->scale * tanh(c->scale * s / c->softcap);
                 scores[u] = seen ? exp(c->scale * s) : 0;
                 sum += scores[u];
             }
@@ -221,12 +230,35 @@ static void test_activations(void **state)
     double y[4];
     const stlora_activation_args a = {STLORA_ACT_SILU_GLU, 1, 2, matrix(glu, 1, 4), result(y, 1, 2)};
     const stlora_activation_args b = {STLORA_ACT_GELU_TANH, 1, 4, matrix(gelu, 1, 4), result(y, 1, 4)};
+    const stlora_activation_args gated = {STLORA_ACT_GELU_TANH_GLU, 1, 2, matrix(gelu, 1, 4), result(y, 1, 2)};
     ref.activation(&ref, &a);
     for (int i = 0; i < 2; i++)
         assert_near(y[i], glu_want[i], 1e-11);
     ref.activation(&ref, &b);
     for (int i = 0; i < 4; i++)
         assert_near(y[i], gelu_want[i], 1e-9);
+    ref.activation(&ref, &gated);
+    assert_near(y[0], 0.5 * gelu_want[0], 1e-9);
+    assert_near(y[1], 0, 0);
+}
+
+/* 3 tanh(1/3), with what was there before; a scale alone. */
+static void test_scale(void **state)
+{
+    (void)state;
+    const stlora_backend ref = ref_table();
+    const double x[] = {2, -4};
+    double y[] = {1, 10};
+    stlora_scale_args args = {
+        .tokens = 1, .width = 2, .scale = 0.5, .softcap = 3, .x = matrix(x, 1, 2), .y = result(y, 1, 2), .accumulate = true};
+    ref.scale(&ref, &args);
+    assert_near(y[0], 1 + 0.964538212594903, 1e-12);
+    assert_near(y[1], 10 - 1.7483488360437307, 1e-12);
+    args.softcap = 0;
+    args.accumulate = false;
+    ref.scale(&ref, &args);
+    assert_near(y[0], 1, 0);
+    assert_near(y[1], -2, 0);
 }
 
 /* The same row once for each target: the probabilities sum to 1; two equal logits have log 1/2 each. */
@@ -434,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_product_by_hand),
         cmocka_unit_test(test_lowrank_by_hand),
         cmocka_unit_test(test_norm_of_norm),
+        cmocka_unit_test(test_scale),
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_attention_dense),
         cmocka_unit_test(test_activations),

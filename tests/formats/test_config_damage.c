@@ -73,7 +73,7 @@ static bool hf_survives(void)
     assert_true(c.vocab_size > 0 && c.vocab_size <= most && c.hidden_size > 0 && c.hidden_size <= most);
     assert_true(c.intermediate_size > 0 && c.intermediate_size <= most && c.layers > 0 && c.max_positions > 0);
     assert_true(c.kv_heads > 0 && c.heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0);
-    assert_true(c.norm_eps > 0 && c.rope_theta >= 0 && c.eos_count >= 0 && c.eos_count <= STLORA_MAX_EOS);
+    assert_true(c.norm_eps > 0 && c.rope[0].theta >= 0 && c.eos_count >= 0 && c.eos_count <= STLORA_MAX_EOS);
     assert_non_null(memchr(c.activation, 0, sizeof c.activation));
     return true;
 }

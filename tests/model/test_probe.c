@@ -256,7 +256,7 @@ static void test_first_and_last_input(void **state)
             squares += v * v;
         }
         for (int64_t c = 0; c < TINY_HIDDEN; c++) {
-            double wanted = at(&w.model->embed, d.ids[t] * TINY_HIDDEN + c) * at(&w.model->blocks[0].norm1.w, c) /
+            double wanted = at(&w.model->embed, d.ids[t] * TINY_HIDDEN + c) * at(&w.model->blocks[0].norms[STLORA_BEFORE_ATTENTION].w, c) /
                             sqrt(squares / TINY_HIDDEN + 1e-5);
             double found = (double)((const float *)x.data)[t * x.ld + c];
             if (!(fabs(found - wanted) <= 1e-6))

@@ -16,8 +16,8 @@ static void test_default_frequencies(void **state)
     (void)state;
     const double wanted[] = {1, 0.1, 0.01, 0.001}; // 10000^(-2j/8)
     double f[4];
-    stlora_hf_config config = {.head_dim = 8, .rope_theta = 10000, .rope_kind = STLORA_ROPE_DEFAULT};
-    stlora_rope_frequencies(&config, f);
+    stlora_rope rope = {.kind = STLORA_ROPE_DEFAULT, .theta = 10000, .dim = 8, .attention_factor = 1};
+    stlora_rope_frequencies(&rope, 0, f);
     for (int j = 0; j < 4; j++)
         check("frequency", j, f[j], wanted[j], 1e-14);
 }
@@ -42,18 +42,19 @@ static void test_llama3_frequencies(void **state)
                   {19, 5.165906874818956e-05},
                   {31, 3.767322690173964e-07}};
     double f[32], plain[32];
-    stlora_hf_config config = {.head_dim = 64,
-                               .rope_theta = 500000,
-                               .rope_kind = STLORA_ROPE_LLAMA3,
-                               .rope_factor = 8,
-                               .rope_low_freq_factor = 1,
-                               .rope_high_freq_factor = 4,
-                               .rope_original_positions = 8192};
-    stlora_rope_frequencies(&config, f);
+    stlora_rope rope = {.kind = STLORA_ROPE_LLAMA3,
+                        .theta = 500000,
+                        .dim = 64,
+                        .factor = 8,
+                        .low_freq_factor = 1,
+                        .high_freq_factor = 4,
+                        .attention_factor = 1,
+                        .original_positions = 8192};
+    stlora_rope_frequencies(&rope, 0, f);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         check("frequency", wanted[i].j, f[wanted[i].j], wanted[i].f, 1e-13);
-    config.rope_kind = STLORA_ROPE_DEFAULT;
-    stlora_rope_frequencies(&config, plain);
+    rope.kind = STLORA_ROPE_DEFAULT;
+    stlora_rope_frequencies(&rope, 0, plain);
     for (int j = 0; j < 32; j++)
         check("ratio", j, f[j] / plain[j], j < 15 ? 1 : j >= 18 ? 0.125 : f[j] / plain[j], 1e-14);
     for (int j = 1; j < 32; j++)
@@ -84,8 +85,8 @@ static void test_tables(void **state)
          {-0.8052971959114075, -0.6378341913223267, 0.08777383714914322, 0.16511180996894836},
          {0.5928713083267212, -0.7701737284660339, -0.9961404204368591, -0.9862748384475708}},
     };
-    stlora_hf_config config = {.head_dim = 2 * HALF, .rope_theta = 10000, .rope_kind = STLORA_ROPE_DEFAULT};
-    stlora_rope_tables(&config, POSITIONS, cosines, sines);
+    stlora_rope rope = {.kind = STLORA_ROPE_DEFAULT, .theta = 10000, .dim = 2 * HALF, .attention_factor = 1};
+    stlora_rope_tables(&rope, 0, POSITIONS, cosines, sines);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         for (int j = 0; j < HALF; j++) {
             int at = wanted[i].position * HALF + j;

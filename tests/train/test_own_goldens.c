@@ -63,8 +63,23 @@ static void check_case(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(gemma2_no_caps),
+        CASE(gemma3_pattern),
+        CASE(granite),
         CASE(llama1),
         CASE(llama_bias),
+        CASE(llama_dynamic_beyond),
+        CASE(llama_dynamic_within),
+        CASE(llama_linear),
+        CASE(llama_yarn),
+        CASE(mistral_wide_heads),
+        CASE(phi3_long),
+        CASE(phi3_short),
+        CASE(qwen2_window),
+        CASE(qwen2_yarn_factors),
+        CASE(qwen3_wide_heads),
+        CASE(smollm3_pattern),
+        CASE(starcoder2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

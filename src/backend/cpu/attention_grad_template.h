@@ -109,7 +109,7 @@ static void grad_pack_queries(const attention_grad_plan *plan, const grad_scratc
 
 /* One key against n queries, of which it is seen by [begin, end): s, dp -> p, ds. */
 static void key_row_grad(bool pairs, const float *s, const float *dp, const float *lse, const float *delta, float scale,
-                         int64_t begin, int64_t end, int64_t n, void *p, void *ds)
+                         const soft_cap *cap, int64_t begin, int64_t end, int64_t n, void *p, void *ds)
 {
     const bool all = begin <= 0 && end >= n;
     const vf log_scale = vf_set1((float)((double)scale * LOG2_E));
@@ -117,6 +117,7 @@ static void key_row_grad(bool pairs, const float *s, const float *dp, const floa
     for (int64_t i = 0; i < n; i += VL) {
         vf e = vf_exp2(vf_fma(vf_load(s + i), log_scale, vf_sub(vf_zero(), vf_load(lse + i))));
         vf d = vf_mul(e, vf_fma(vf_load(dp + i), vf_set1(scale), vf_sub(vf_zero(), vf_load(delta + i))));
+        if (cap->on) d = cap_bend(cap, vf_load(s + i), d);
         if (!all) {
             const vf lane = vf_load(lane_numbers + i);
             e = vf_select(vf_lt(from, lane), vf_select(vf_lt(lane, to), e, vf_zero()), vf_zero());
@@ -149,6 +150,7 @@ static void grad_block(const attention_grad_plan *plan, const grad_scratch *w, c
     const stlora_dtype element = element_of(pairs);
     const int64_t dim = a->head_dim, hidden = segment->k_count - segment->q_count;
     const int64_t window = a->window > 0 ? a->window : segment->k_count;
+    const soft_cap cap = soft_cap_of(a->scale, a->softcap);
     const void *qt = w->qt + block * w->tall, *dt = w->dt + block * w->tall;
     const void *q = w->q + block * w->wide, *dout = w->d + block * w->wide;
     /* one panel at a time over all keys: a panel stays in the first-level cache, the four of them do not */
@@ -161,8 +163,9 @@ static void grad_block(const attention_grad_plan *plan, const grad_scratch *w, c
         multiply(pairs, mr, at_element(v, element, r * ldv), ldv, dt, dim, 0, dim, queries, false, w->dp, BLOCK);
         for (int m = 0; m < mr; m++) {
             const int64_t first = j + r + m - hidden - i; /* query that has this key as its own */
+            if (cap.on) cap_scores(&cap, w->s + (r + m) * BLOCK, queries);
             key_row_grad(pairs, w->s + (r + m) * BLOCK, w->dp + m * BLOCK, w->lse + block * BLOCK,
-                         w->delta + block * BLOCK, (float)a->scale, first, first + window, queries,
+                         w->delta + block * BLOCK, (float)a->scale, &cap, first, first + window, queries,
                          at_element_mut(w->p, element, (r + m) * BLOCK),
                          at_element_mut(w->ds, element, (r + m) * BLOCK));
         }

@@ -140,6 +140,8 @@ static void attend_lanes(const stlora_attention_args *a, const stlora_segment *s
     g.whole_end = least(end, 1 - before); /* behind it the first lane sees nothing */
     g.whole = n - window - before > begin ? n - window - before : begin;
     score(s + begin * VL, k + begin * ldk, ldk, w->q, end - begin, dim);
+    const soft_cap cap = soft_cap_of(a->scale, a->softcap);
+    if (cap.on) cap_scores(&cap, s + begin * VL, (end - begin) * VL);
     for (int64_t r = begin; r < end; r++)
         if (r < g.whole || r >= g.whole_end)
             vf_store(s + r * VL,
@@ -214,7 +216,8 @@ typedef struct narrow_grad_scratch {
 /* What a block of queries and VL keys give each other, and ds. blind: how many queries come before the first of the keys; of query r
  * the lanes up to r - blind are seen. */
 static void grad_lanes(narrow_grad_scratch *w, key_lanes *l, float *ds, const float *q, int64_t ldq, const float *d,
-                       int64_t ldd, int64_t queries, int64_t blind, int64_t window, float scale, int64_t dim)
+                       int64_t ldd, int64_t queries, int64_t blind, int64_t window, float scale, const soft_cap *cap,
+                       int64_t dim)
 {
     const int64_t begin = blind > 0 ? blind : 0, end = least(queries, blind + VL - 1 + window);
     const vf log_scale = vf_set1((float)((double)scale * LOG2_E));
@@ -223,10 +226,12 @@ static void grad_lanes(narrow_grad_scratch *w, key_lanes *l, float *ds, const fl
     if (begin >= end) return;
     score(w->s + begin * VL, q + begin * ldq, ldq, l->k, end - begin, dim);
     score(w->dp + begin * VL, d + begin * ldd, ldd, l->v, end - begin, dim);
+    if (cap->on) cap_scores(cap, w->s + begin * VL, (end - begin) * VL);
     for (int64_t r = begin; r < end; r++) {
         const vf lse = vf_set1(w->lse[r]), delta = vf_set1(w->delta[r]);
         vf p = vf_exp2(vf_fma(vf_load(w->s + r * VL), log_scale, vf_sub(vf_zero(), lse)));
         vf g = vf_mul(p, vf_fma(vf_load(w->dp + r * VL), vf_set1(scale), vf_sub(vf_zero(), delta)));
+        if (cap->on) g = cap_bend(cap, vf_load(w->s + r * VL), g);
         const int64_t seen_end = r - blind + 1, seen = seen_end - window;
         if (seen > 0 || seen_end < VL) {
             p = lanes_within(seen, seen_end, p, vf_zero());
@@ -275,6 +280,7 @@ static void grad_narrow(const stlora_backend *table, const stlora_attention_grad
     const int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads);
     const int64_t hidden = segment->k_count - segment->q_count;
     const int64_t window = a->window > 0 ? a->window : segment->k_count;
+    const soft_cap cap = soft_cap_of(a->scale, a->softcap);
     narrow_grad_scratch *w = stlora_cpu_block(table, thread);
     for (int64_t j = 0; j < segment->k_count; j += BLOCK) {
         const int64_t keys = least(BLOCK, segment->k_count - j), k0 = segment->k0 + j;
@@ -297,7 +303,7 @@ static void grad_narrow(const stlora_backend *table, const stlora_attention_grad
             }
             for (int64_t r = 0; r < keys; r += VL)
                 grad_lanes(w, &w->lanes[r / VL], w->ds + r, q, ld, d, ldd, queries, blind + r, window, (float)a->scale,
-                           dim);
+                           &cap, dim);
             grad_queries(w, k, ldk, keys, queries, blind, dim, dq + i, ldq);
         }
         for (int64_t r = 0; r < keys; r += VL) {

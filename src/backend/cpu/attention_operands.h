@@ -146,6 +146,32 @@ static void transpose_into(void *to, stlora_dtype to_dtype, int64_t ld_to, const
     }
 }
 
+/* What a soft cap makes of scores: they go into the softmax as scale * score, so s becomes s' with scale s' = cap tanh(scale s / cap).
+ * The derivative of scale s' by scale s is 1 - (scale s' / cap)^2. */
+typedef struct soft_cap {
+    bool on;
+    float inner, outer; /* scale / cap, cap / scale */
+} soft_cap;
+
+static inline soft_cap soft_cap_of(double scale, double cap)
+{
+    return cap > 0 ? (soft_cap){true, (float)(scale / cap), (float)(cap / scale)} : (soft_cap){false, 0, 0};
+}
+
+/* The first n of s, which has room for whole vectors. */
+static void cap_scores(const soft_cap *c, float *s, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += VL)
+        vf_store(s + j, vf_mul(vf_tanh(vf_mul(vf_load(s + j), vf_set1(c->inner))), vf_set1(c->outer)));
+}
+
+/* g times the derivative where s' stands. */
+ALWAYS_INLINE vf cap_bend(const soft_cap *c, vf s, vf g)
+{
+    const vf t = vf_mul(s, vf_set1(c->inner));
+    return vf_mul(g, vf_fnma(t, t, vf_set1(1.0f)));
+}
+
 /* lse of a row from its largest score, as a power of two's exponent, and its sum */
 static inline float log_of_sum(float m, float sum)
 {

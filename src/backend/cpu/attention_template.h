@@ -134,6 +134,9 @@ static void attend(const attention_plan *plan, const attention_rows *w, const st
     const bool pairs = plan->pairs;
     float *o = w->o + row * dim;
     multiply(pairs, mr, q, ldq, w->k, dim, 0, dim, keys, false, w->s, BLOCK);
+    const soft_cap cap = soft_cap_of(a->scale, a->softcap);
+    for (int i = 0; cap.on && i < mr; i++)
+        cap_scores(&cap, w->s + i * BLOCK, keys);
     for (int i = 0; i < mr; i++) {
         const int64_t end = least(end_key(segment, first + i) - j, keys);
         const int64_t seen = first_key(segment, a->window, first + i) - j, begin = seen > 0 ? seen : 0;

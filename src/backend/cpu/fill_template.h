@@ -21,6 +21,7 @@ static inline void cpu_fill(stlora_backend *table)
     table->column_dot = cpu_column_dot;
     table->norm = cpu_norm;
     table->norm_grad = cpu_norm_grad;
+    table->scale = cpu_scale;
     table->rope = cpu_rope;
     table->attention = cpu_attention;
     table->attention_grad = cpu_attention_grad;

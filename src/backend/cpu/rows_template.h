@@ -1,4 +1,4 @@
-/* rows_template.h: what is done token by token: norms, rotary embedding, token embedding, activations, dropout, noise. For the level whose
+/* rows_template.h: what is done token by token: norms, scale, rotary embedding, token embedding, activations, dropout, noise. For the level whose
  * simd_*.h came before. A task is a run of tokens; a token's bits depend on its own row only.
  * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
 #ifndef STLORA_BACKEND_CPU_ROWS_TEMPLATE_H
@@ -45,24 +45,38 @@ static void for_each_row(const stlora_backend *table, int64_t tokens, double nan
 
 /* ---- norm ---- */
 
-static void norm_row(const void *args, int64_t t)
+/* Weights c ... of a norm: w, or 1 + w. */
+ALWAYS_INLINE vf norm_weight(stlora_norm_kind kind, const void *w, stlora_dtype dtype, int64_t c, int64_t n)
+{
+    const vf v = get(w, dtype, c, n);
+    return kind == STLORA_NORM_RMS_ONE ? vf_add(v, vf_set1(1.0f)) : v;
+}
+
+/* Where group `row` of all tokens' groups begins. */
+ALWAYS_INLINE int64_t group_at(int64_t row, int64_t groups, int64_t width, int64_t ld)
+{
+    return groups > 1 ? row / groups * ld + row % groups * width : row * ld;
+}
+
+static void norm_row(const void *args, int64_t row)
 {
     const stlora_norm_args *a = args;
-    const float *x = (const float *)a->x.data + t * a->x.ld;
-    const int64_t y0 = t * a->y.ld;
+    const int64_t x0 = group_at(row, a->groups, a->width, a->x.ld), y0 = group_at(row, a->groups, a->width, a->y.ld);
+    const void *x = a->x.data;
+    const stlora_dtype x_dtype = a->x.dtype;
     float mean = 0;
     if (a->kind == STLORA_NORM_LAYER) {
         vf sum[2] = {vf_zero(), vf_zero()};
         for (int64_t c = 0; c < a->width; c += 2 * VL) {
-            sum[0] = vf_add(sum[0], get(x, STLORA_F32, c, a->width - c));
-            if (c + VL < a->width) sum[1] = vf_add(sum[1], get(x, STLORA_F32, c + VL, a->width - c - VL));
+            sum[0] = vf_add(sum[0], get(x, x_dtype, x0 + c, a->width - c));
+            if (c + VL < a->width) sum[1] = vf_add(sum[1], get(x, x_dtype, x0 + c + VL, a->width - c - VL));
         }
         mean = vf_sum(vf_add(sum[0], sum[1])) / (float)a->width;
     }
     vf squares = vf_zero();
     for (int64_t c = 0; c < a->width; c += VL) {
         const int64_t n = a->width - c;
-        vf off = vf_sub(get(x, STLORA_F32, c, n), vf_set1(mean));
+        vf off = vf_sub(get(x, x_dtype, x0 + c, n), vf_set1(mean));
         if (n < VL) { /* lanes beyond the end hold -mean */
             float lanes[VL] = {0};
             vf_store_n(lanes, off, (int)n);
@@ -74,34 +88,35 @@ static void norm_row(const void *args, int64_t t)
     const float rstd = (float)(1.0 / sqrt(var + a->eps));
     for (int64_t c = 0; c < a->width; c += VL) {
         const int64_t n = a->width - c;
-        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), vf_set1(mean)), vf_set1(rstd));
-        vf y = vf_mul(normed, get(a->w, a->w_dtype, c, n));
+        const vf normed = vf_mul(vf_sub(get(x, x_dtype, x0 + c, n), vf_set1(mean)), vf_set1(rstd));
+        vf y = vf_mul(normed, norm_weight(a->kind, a->w, a->w_dtype, c, n));
         if (a->b) y = vf_add(y, get(a->b, a->w_dtype, c, n));
+        if (a->accumulate) y = vf_add(get(a->y.data, a->y.dtype, y0 + c, n), y);
         put(a->y.data, a->y.dtype, y0 + c, y, n);
     }
-    a->stats[2 * t] = mean;
-    a->stats[2 * t + 1] = rstd;
+    a->stats[2 * row] = mean;
+    a->stats[2 * row + 1] = rstd;
 }
 
 static void cpu_norm(const stlora_backend *table, const stlora_norm_args *a)
 {
-    assert(a->x.dtype == STLORA_F32 && is_act(a->y.dtype) && (is_act(a->w_dtype) || a->w_dtype == STLORA_F16));
-    assert(a->x.cols == a->width && a->y.cols == a->width && a->width > 0);
-    for_each_row(table, a->tokens, 0.3 * (double)a->width, norm_row, a);
+    const int64_t groups = a->groups ? a->groups : 1;
+    assert(is_act(a->x.dtype) && is_act(a->y.dtype) && (is_act(a->w_dtype) || a->w_dtype == STLORA_F16));
+    assert(a->x.cols == groups * a->width && a->y.cols == a->x.cols && a->width > 0);
+    for_each_row(table, a->tokens * groups, 0.3 * (double)a->width, norm_row, a);
 }
 
-static void norm_grad_row(const void *args, int64_t t)
+static void norm_grad_row(const void *args, int64_t row)
 {
     const stlora_norm_grad_args *a = args;
-    const float *x = (const float *)a->x.data + t * a->x.ld;
-    float *dx = (float *)a->dx.data + t * a->dx.ld;
-    const int64_t dy0 = t * a->dy.ld;
-    const vf mean = vf_set1(a->stats[2 * t]), rstd = vf_set1(a->stats[2 * t + 1]);
+    const int64_t x0 = group_at(row, a->groups, a->width, a->x.ld), dx0 = group_at(row, a->groups, a->width, a->dx.ld);
+    const int64_t dy0 = group_at(row, a->groups, a->width, a->dy.ld);
+    const vf mean = vf_set1(a->stats[2 * row]), rstd = vf_set1(a->stats[2 * row + 1]);
     vf sum_g = vf_zero(), sum_gn = vf_zero();
     for (int64_t c = 0; c < a->width; c += VL) {
         const int64_t n = a->width - c;
-        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), get(a->w, a->w_dtype, c, n));
-        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), mean), rstd);
+        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), norm_weight(a->kind, a->w, a->w_dtype, c, n));
+        const vf normed = vf_mul(vf_sub(get(a->x.data, a->x.dtype, x0 + c, n), mean), rstd);
         sum_g = vf_add(sum_g, g); /* zeros beyond the end */
         sum_gn = vf_fma(g, normed, sum_gn);
     }
@@ -110,19 +125,45 @@ static void norm_grad_row(const void *args, int64_t t)
     const vf mean_gn = vf_set1(vf_sum(sum_gn) / width);
     for (int64_t c = 0; c < a->width; c += VL) {
         const int64_t n = a->width - c;
-        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), get(a->w, a->w_dtype, c, n));
-        const vf normed = vf_mul(vf_sub(get(x, STLORA_F32, c, n), mean), rstd);
-        const vf d = vf_mul(rstd, vf_sub(vf_fnma(normed, mean_gn, g), mean_g));
-        put(dx, STLORA_F32, c, vf_add(get(dx, STLORA_F32, c, n), d), n);
+        const vf g = vf_mul(get(a->dy.data, a->dy.dtype, dy0 + c, n), norm_weight(a->kind, a->w, a->w_dtype, c, n));
+        const vf normed = vf_mul(vf_sub(get(a->x.data, a->x.dtype, x0 + c, n), mean), rstd);
+        vf d = vf_mul(rstd, vf_sub(vf_fnma(normed, mean_gn, g), mean_g));
+        if (!a->overwrite) d = vf_add(get(a->dx.data, a->dx.dtype, dx0 + c, n), d);
+        put(a->dx.data, a->dx.dtype, dx0 + c, d, n);
     }
 }
 
 static void cpu_norm_grad(const stlora_backend *table, const stlora_norm_grad_args *a)
 {
-    assert(a->x.dtype == STLORA_F32 && a->dx.dtype == STLORA_F32 && is_act(a->dy.dtype));
+    const int64_t groups = a->groups ? a->groups : 1;
+    assert(is_act(a->x.dtype) && is_act(a->dx.dtype) && is_act(a->dy.dtype));
     assert(is_act(a->w_dtype) || a->w_dtype == STLORA_F16);
-    assert(a->x.cols == a->width && a->dy.cols == a->width && a->dx.cols == a->width);
-    for_each_row(table, a->tokens, 0.4 * (double)a->width, norm_grad_row, a);
+    assert(a->x.cols == groups * a->width && a->dy.cols == a->x.cols && a->dx.cols == a->x.cols);
+    for_each_row(table, a->tokens * groups, 0.4 * (double)a->width, norm_grad_row, a);
+}
+
+/* ---- scale ---- */
+
+static void scale_row(const void *args, int64_t t)
+{
+    const stlora_scale_args *a = args;
+    const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
+    const bool capped = a->softcap > 0;
+    /* with a cap: cap tanh(scale / cap x) */
+    const vf scale = vf_set1((float)(capped ? a->scale / a->softcap : a->scale)), cap = vf_set1((float)a->softcap);
+    for (int64_t c = 0; c < a->width; c += VL) {
+        const int64_t n = a->width - c;
+        vf v = vf_mul(get(a->x.data, a->x.dtype, x0 + c, n), scale);
+        if (capped) v = vf_mul(vf_tanh(v), cap);
+        if (a->accumulate) v = vf_add(get(a->y.data, a->y.dtype, y0 + c, n), v);
+        put(a->y.data, a->y.dtype, y0 + c, v, n);
+    }
+}
+
+static void cpu_scale(const stlora_backend *table, const stlora_scale_args *a)
+{
+    assert(is_act(a->x.dtype) && is_act(a->y.dtype) && a->x.cols == a->width && a->y.cols == a->width);
+    for_each_row(table, a->tokens, (a->softcap > 0 ? 1.5 : 0.2) * (double)a->width, scale_row, a);
 }
 
 /* ---- rotary embedding ---- */
@@ -164,7 +205,7 @@ static void rope_narrow(const stlora_backend *table, const stlora_rope_args *a, 
 static void rope_row(const void *args, int64_t t)
 {
     const stlora_rope_args *r = args;
-    const int64_t half = r->head_dim / 2;
+    const int64_t half = (r->rotary_dim ? r->rotary_dim : r->head_dim) / 2;
     const float *cosine = r->cos + r->positions[t] * half, *sine = r->sin + r->positions[t] * half;
     for (int64_t j = 0; j < half; j += VL) {
         const int64_t n = half - j;
@@ -182,9 +223,10 @@ static void rope_row(const void *args, int64_t t)
 
 static void cpu_rope(const stlora_backend *table, const stlora_rope_args *a)
 {
-    assert(a->head_dim % 2 == 0 && is_act(a->x.dtype) && a->x.cols >= a->heads * a->head_dim);
-    const double nanoseconds_per_row = 0.1 * (double)(a->heads * a->head_dim);
-    if (a->head_dim <= VL && VL % a->head_dim == 0)
+    const int64_t rotary = a->rotary_dim ? a->rotary_dim : a->head_dim;
+    assert(rotary % 2 == 0 && rotary <= a->head_dim && is_act(a->x.dtype) && a->x.cols >= a->heads * a->head_dim);
+    const double nanoseconds_per_row = 0.1 * (double)(a->heads * rotary);
+    if (rotary == a->head_dim && rotary <= VL && VL % rotary == 0)
         rope_narrow(table, a, nanoseconds_per_row);
     else
         for_each_row(table, a->tokens, nanoseconds_per_row, rope_row, a);
@@ -228,14 +270,16 @@ static void activation_row(const void *args, int64_t t)
 {
     const stlora_activation_args *a = args;
     const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
+    const bool gated = stlora_gated(a->kind);
     for (int64_t f = 0; f < a->width; f += VL) {
         const int64_t n = a->width - f;
         const vf x = get(a->x.data, a->x.dtype, x0 + f, n);
         vf y, slope;
         if (a->kind == STLORA_ACT_SILU_GLU)
-            y = vf_mul(vf_mul(x, vf_sigmoid(x)), get(a->x.data, a->x.dtype, x0 + a->width + f, n));
+            y = vf_mul(x, vf_sigmoid(x));
         else
             y = vf_mul(x, vf_sigmoid(gelu_argument(x, &slope)));
+        if (gated) y = vf_mul(y, get(a->x.data, a->x.dtype, x0 + a->width + f, n));
         put(a->y.data, a->y.dtype, y0 + f, y, n);
     }
 }
@@ -243,7 +287,7 @@ static void activation_row(const void *args, int64_t t)
 static void cpu_activation(const stlora_backend *table, const stlora_activation_args *a)
 {
     assert(is_act(a->x.dtype) && is_act(a->y.dtype) && a->y.cols == a->width);
-    assert(a->x.cols == (a->kind == STLORA_ACT_SILU_GLU ? 2 : 1) * a->width);
+    assert(a->x.cols == (stlora_gated(a->kind) ? 2 : 1) * a->width);
     for_each_row(table, a->tokens, 1.0 * (double)a->width, activation_row, a);
 }
 
@@ -251,6 +295,7 @@ static void activation_grad_row(const void *args, int64_t t)
 {
     const stlora_activation_grad_args *a = args;
     const int64_t x0 = t * a->x.ld, dy0 = t * a->dy.ld, dx0 = t * a->dx.ld;
+    const bool gated = stlora_gated(a->kind);
     const vf one = vf_set1(1.0f);
     for (int64_t f = 0; f < a->width; f += VL) {
         const int64_t n = a->width - f;
@@ -265,7 +310,13 @@ static void activation_grad_row(const void *args, int64_t t)
             vf slope;
             const vf s = vf_sigmoid(gelu_argument(x, &slope));
             const vf bend = vf_mul(vf_mul(x, slope), vf_mul(s, vf_sub(one, s)));
-            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(dy, vf_add(s, bend)), n);
+            vf d = dy;
+            if (gated) {
+                const vf up = get(a->x.data, a->x.dtype, x0 + a->width + f, n);
+                put(a->dx.data, a->dx.dtype, dx0 + a->width + f, vf_mul(dy, vf_mul(x, s)), n);
+                d = vf_mul(dy, up);
+            }
+            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(d, vf_add(s, bend)), n);
         }
     }
 }
@@ -273,7 +324,7 @@ static void activation_grad_row(const void *args, int64_t t)
 static void cpu_activation_grad(const stlora_backend *table, const stlora_activation_grad_args *a)
 {
     assert(is_act(a->x.dtype) && is_act(a->dy.dtype) && is_act(a->dx.dtype));
-    assert(a->x.cols == (a->kind == STLORA_ACT_SILU_GLU ? 2 : 1) * a->width && a->dx.cols == a->x.cols);
+    assert(a->x.cols == (stlora_gated(a->kind) ? 2 : 1) * a->width && a->dx.cols == a->x.cols);
     for_each_row(table, a->tokens, 1.3 * (double)a->width, activation_grad_row, a);
 }
 

@@ -49,12 +49,17 @@ static void cross_entropy_row(const void *context, int64_t row)
 
     /* exp(x - most) / sum, then the target's own element; x[target] is read before dlogits, maybe x itself, is written */
     const vf factor = vf_set1((float)(a->scale * exp(-log_sum)));
-    const float at_target = (float)(a->scale * expm1(logprob));
+    const bool capped = a->softcap > 0;
+    const double bent = capped ? 1 - ((double)x[target] / a->softcap) * ((double)x[target] / a->softcap) : 1;
+    const float at_target = (float)(a->scale * expm1(logprob) * bent);
+    const vf part = vf_set1(capped ? (float)(1 / a->softcap) : 0.0f), one = vf_set1(1.0f);
     const int64_t d0 = i * a->dlogits.ld;
     for (v = 0; v < a->vocab; v += VL) {
         const int64_t n = a->vocab - v;
-        const vf e = vf_exp(vf_sub(get(x, STLORA_F32, v, n), vf_set1(most)));
-        put(a->dlogits.data, a->dlogits.dtype, d0 + v, vf_mul(e, factor), n);
+        const vf logit = get(x, STLORA_F32, v, n);
+        vf d = vf_mul(vf_exp(vf_sub(logit, vf_set1(most))), factor);
+        if (capped) d = vf_mul(d, vf_fnma(vf_mul(logit, part), vf_mul(logit, part), one));
+        put(a->dlogits.data, a->dlogits.dtype, d0 + v, d, n);
     }
     stlora_store(a->dlogits.data, a->dlogits.dtype, d0 + target, (double)at_target);
 }

@@ -2,10 +2,10 @@
  *
  * Query i of a segment (row q0 + i of q), head h, kv head h / (H/K), sees keys j = 0 ... k_count - q_count + i, of them the last
  * `window` where that is not 0:
- *   s[i,j] = scale sum_d q[i,hD+d] k[j,gD+d]          lse[i,h] = log sum_j exp s[i,j]
+ *   s[i,j] = f(scale sum_d q[i,hD+d] k[j,gD+d])       lse[i,h] = log sum_j exp s[i,j]
  *   p[i,j] = exp(s[i,j] - lse[i,h])                   o[i,hD+d] = sum_j p[i,j] v[j,gD+d]
  * Backward, with dp[i,j] = sum_d dout[i,hD+d] v[j,gD+d] and delta[i,h] = sum_d dout[i,hD+d] o[i,hD+d] = sum_j p[i,j] dp[i,j]:
- *   ds[i,j] = p[i,j] (dp[i,j] - delta[i,h])
+ *   ds[i,j] = p[i,j] (dp[i,j] - delta[i,h]) f'        f(z) = z, f' = 1;  with a soft cap f(z) = cap tanh(z / cap), f' = 1 - (s[i,j] / cap)^2
  *   dq[i,hD+d] = scale sum_j ds[i,j] k[j,gD+d]
  *   dk[j,gD+d] = scale sum_h sum_i ds[i,j] q[i,hD+d]  dv[j,gD+d] = sum_h sum_i p[i,j] dout[i,hD+d]    (h of the group, i seeing j)
  *
@@ -27,6 +27,12 @@ static double dot(stlora_cmat a, int64_t row, int64_t column, stlora_cmat b, int
         sum += stlora_ref_get(a, row, column + d) * stlora_ref_get(b, other, other_column + d);
     }
     return sum;
+}
+
+/* f of a scaled score */
+static double capped(double z, double softcap)
+{
+    return softcap > 0 ? softcap * tanh(z / softcap) : z;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -66,11 +72,11 @@ static void attend(const stlora_attention_args *a, const stlora_segment *seg, in
     const int64_t begin = keys_begin(seg, a->window, t), end = keys_end(seg, t);
     double largest = -HUGE_VAL, sum = 0;
     for (int64_t u = begin; u < end; u++) {
-        const double s = a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim);
+        const double s = capped(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim), a->softcap);
         if (s > largest) largest = s; /* a NaN is passed by here and comes back in the sum */
     }
     for (int64_t u = begin; u < end; u++) {
-        sum += exp(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim) - largest);
+        sum += exp(capped(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim), a->softcap) - largest);
     }
     const double lse = largest + log(sum);
     a->lse[t * a->heads + h] = (float)lse;
@@ -79,7 +85,7 @@ static void attend(const stlora_attention_args *a, const stlora_segment *seg, in
         const int64_t width = smaller(dim - d0, BLOCK);
         double o[BLOCK] = {0};
         for (int64_t u = begin; u < end; u++) {
-            const double p = exp(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim) - lse);
+            const double p = exp(capped(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim), a->softcap) - lse);
             for (int64_t d = 0; d < width; d++)
                 o[d] += p * stlora_ref_get(a->v, u, k_col + d0 + d);
         }
@@ -106,10 +112,11 @@ void stlora_ref_attention(const stlora_backend *backend, const stlora_attention_
 static void score_grad(const stlora_attention_grad_args *a, int64_t t, int64_t u, int64_t h, double *p, double *ds)
 {
     const int64_t dim = a->head_dim, q_col = h * dim, k_col = h / (a->heads / a->kv_heads) * dim;
-    const double s = a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim);
+    const double s = capped(a->scale * dot(a->q, t, q_col, a->k, u, k_col, dim), a->softcap);
+    const double bend = a->softcap > 0 ? 1 - (s / a->softcap) * (s / a->softcap) : 1;
     *p = exp(s - (double)a->lse[t * a->heads + h]);
     const double dp = dot(a->dout, t, q_col, a->v, u, k_col, dim);
-    *ds = *p * (dp - (double)a->delta[t * a->heads + h]);
+    *ds = *p * (dp - (double)a->delta[t * a->heads + h]) * bend;
 }
 
 static void grad_of_query(const stlora_attention_grad_args *a, const stlora_segment *seg, int64_t t, int64_t h)

@@ -1,7 +1,7 @@
 /* cross_entropy.c: the loss of rows of logits, and its gradient.
  *
  *   lse = log sum_v exp(logits[i,v])           logprob[i] = logits[i,target] - lse          *loss -= logprob[i], i ascending
- *   dlogits[i,v] = scale (exp(logits[i,v] - lse) - [v == target])
+ *   dlogits[i,v] = scale (exp(logits[i,v] - lse) - [v == target]) f'     f' = 1, or 1 - (logits[i,v] / softcap)^2 where they came from a soft cap
  *
  * The exponentials are taken relative to the row's largest logit. A row with a NaN or with +infinity gives NaN, as it should;
  * -infinity is a forbidden token of probability 0. dlogits may be the logits' own memory: a row is read before it is written.
@@ -31,8 +31,9 @@ void stlora_ref_cross_entropy(const stlora_backend *backend, const stlora_cross_
         if (a->loss) *a->loss -= logprob;
 
         for (int64_t v = 0; a->dlogits.data && v < a->vocab; v++) {
-            const double softmax = exp(stlora_ref_get(a->logits, i, v) - lse);
-            stlora_ref_put(a->dlogits, i, v, a->scale * (softmax - (v == target ? 1 : 0)));
+            const double logit = stlora_ref_get(a->logits, i, v), part = a->softcap > 0 ? logit / a->softcap : 0;
+            const double softmax = exp(logit - lse);
+            stlora_ref_put(a->dlogits, i, v, a->scale * (softmax - (v == target ? 1 : 0)) * (1 - part * part));
         }
     }
 }

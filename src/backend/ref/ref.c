@@ -14,6 +14,7 @@ void stlora_ref_fill(stlora_backend *table)
     table->column_dot = stlora_ref_column_dot;
     table->norm = stlora_ref_norm;
     table->norm_grad = stlora_ref_norm_grad;
+    table->scale = stlora_ref_scale;
     table->rope = stlora_ref_rope;
     table->attention = stlora_ref_attention;
     table->attention_grad = stlora_ref_attention_grad;

@@ -26,6 +26,7 @@ void stlora_ref_column_scale(const stlora_backend *, const stlora_column_scale_a
 void stlora_ref_column_dot(const stlora_backend *, const stlora_column_dot_args *);
 void stlora_ref_norm(const stlora_backend *, const stlora_norm_args *);
 void stlora_ref_norm_grad(const stlora_backend *, const stlora_norm_grad_args *);
+void stlora_ref_scale(const stlora_backend *, const stlora_scale_args *);
 void stlora_ref_rope(const stlora_backend *, const stlora_rope_args *);
 void stlora_ref_attention(const stlora_backend *, const stlora_attention_args *);
 void stlora_ref_attention_grad(const stlora_backend *, const stlora_attention_grad_args *);

@@ -1,6 +1,6 @@
-/* rope.c: rotary position embedding, in place, on the halves of every head.
+/* rope.c: rotary position embedding, in place, on the halves of the first R elements of every head; the others stay.
  *
- *   j < D/2, a = x[t, hD + j], b = x[t, hD + D/2 + j], angle of (positions[t], j):
+ *   j < R/2, a = x[t, hD + j], b = x[t, hD + R/2 + j], angle of (positions[t], j):
  *   a' = a cos - b sin,   b' = b cos + a sin
  *
  * A rotation: its inverse, which is also the gradient of its input, is the same with -sin.
@@ -10,8 +10,8 @@
 void stlora_ref_rope(const stlora_backend *backend, const stlora_rope_args *args)
 {
     (void)backend;
-    const int64_t half = args->head_dim / 2;
-    assert(args->head_dim % 2 == 0 && args->x.rows >= args->tokens);
+    const int64_t rotary = args->rotary_dim ? args->rotary_dim : args->head_dim, half = rotary / 2;
+    assert(rotary % 2 == 0 && rotary <= args->head_dim && args->x.rows >= args->tokens);
     assert(args->x.cols >= args->heads * args->head_dim);
     for (int64_t t = 0; t < args->tokens; t++) {
         assert(args->positions[t] >= 0);
