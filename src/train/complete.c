@@ -52,7 +52,7 @@ static stlora_status create(completer *c, stlora_error *err)
     }
     int64_t seats = c->count < SEATS ? c->count : SEATS;
     for (;; seats /= 2) {
-        c->shape = (stlora_decoder_shape){longest, longest * seats, CALL_TOKENS, seats, seats};
+        c->shape = (stlora_decoder_shape){longest, longest * seats, CALL_TOKENS, seats, seats, 0};
         if (longest * seats < CALL_TOKENS) c->shape.tokens = longest * seats;
         if (seats == 1 ||
             stlora_decoder_bytes(s->model, s->lora, s->act, &c->shape) <= (size_t)stlora_memory_free() / 2)

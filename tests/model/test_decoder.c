@@ -80,7 +80,7 @@ static void check_cut(const fixture *f, int stride)
 {
     stlora_error err = {0};
     stlora_decoder *decoder;
-    const stlora_decoder_shape shape = {LONGEST, SEQUENCES * LONGEST + 1, SEQUENCES * LONGEST, SEQUENCES, 4};
+    const stlora_decoder_shape shape = {LONGEST, SEQUENCES * LONGEST + 1, SEQUENCES * LONGEST, SEQUENCES, 4, 0};
     assert_ok(stlora_decoder_create(&decoder, f->model, NULL, f->backend, f->act, &shape, &err));
     for (int past = 0; past < LONGEST; past += stride) {
         stlora_decoder_piece pieces[SEQUENCES];
@@ -112,7 +112,7 @@ static void check_shared_logits(const fixture *f)
     stlora_error err = {0};
     stlora_decoder *decoder;
     float found[10], alone[10];
-    stlora_decoder_shape shape = {LONGEST, LONGEST, LONGEST, 1, 1};
+    stlora_decoder_shape shape = {LONGEST, LONGEST, LONGEST, 1, 1, 0};
     for (shape.logits_rows = 1; shape.logits_rows < 8; shape.logits_rows++) {
         assert_ok(stlora_decoder_create(&decoder, f->model, NULL, f->backend, f->act, &shape, &err));
         stlora_decoder_run(decoder, &(stlora_decoder_piece){0, 0, lengths[0], f->ids[0]}, 1);
@@ -130,7 +130,7 @@ static void check_copy(const fixture *f)
     enum { SHARED = 20, PLACE = 40 };
     stlora_error err = {0};
     stlora_decoder *decoder;
-    const stlora_decoder_shape shape = {LONGEST, PLACE + LONGEST, LONGEST, 2, 2};
+    const stlora_decoder_shape shape = {LONGEST, PLACE + LONGEST, LONGEST, 2, 2, 0};
     assert_ok(stlora_decoder_create(&decoder, f->model, NULL, f->backend, f->act, &shape, &err));
     stlora_decoder_run(decoder, &(stlora_decoder_piece){0, 0, SHARED, f->ids[1]}, 1);
     stlora_decoder_copy(decoder, 0, PLACE, SHARED);
@@ -175,7 +175,7 @@ static void test_memory_and_positions(void **state)
     fixture f = {0};
     stlora_decoder *decoder;
     open_fixture(&f, "gpt2", STLORA_F32, 1);
-    stlora_decoder_shape shape = {TINY_POSITIONS, 100, 8, 4, 2}, larger = shape;
+    stlora_decoder_shape shape = {TINY_POSITIONS, 100, 8, 4, 2, 0}, larger = shape;
     larger.cache += 10;
     size_t row = 2 * TINY_HEADS * TINY_HEAD * sizeof(float) * TINY_LAYERS;
     assert_int_equal(stlora_decoder_bytes(f.model, NULL, STLORA_F32, &larger) -
