@@ -12,6 +12,7 @@
 #include "api/inspect_model.h"
 #include "base/memory.h"
 #include "stlora/infer.h"
+#include "text/chat_template.h"
 #include "train/run_dir.h"
 #include "train/session.h"
 
@@ -76,12 +77,28 @@ static stlora_status describe_tokenizer(const char *path, json_t *out, stlora_er
 
 /* ---- model ---- */
 
+/* The template's place and name ("own" where it is none that is built in); or the sentence that says why there is none. */
+static stlora_status describe_chat_template(const char *path, json_t *out, stlora_error *err)
+{
+    stlora_chat_template *found;
+    stlora_error why = {0};
+    const stlora_status status = stlora_chat_template_find(&found, path, NULL, &why);
+    if (status == STLORA_E_NOMEM) return no_memory(err);
+    if (status != STLORA_OK) return put(out, "chat_template", json_string(why.text), err);
+    const char *name = stlora_chat_template_name(found);
+    json_t *value = json_pack("{s:s, s:s, s:b}", "name", name ? name : "own", "place", stlora_chat_template_place(found), "marks_generation",
+                              stlora_chat_template_marks_generation(found));
+    stlora_chat_template_free(found);
+    return put(out, "chat_template", value, err);
+}
+
 /* A model without a tokenizer can still be trained on ids, so what is wrong with its tokenizer is said and not fatal. */
 static stlora_status describe_model(const char *path, json_t *out, stlora_error *err)
 {
     bool tokenizer;
     STLORA_TRY(put(out, "kind", json_string("model"), err));
     STLORA_TRY(stlora_inspect_model(path, out, err));
+    STLORA_TRY(describe_chat_template(path, out, err));
     STLORA_TRY(has_file(path, "tokenizer.json", &tokenizer, err));
     if (!tokenizer) return put(out, "tokenizer", json_null(), err);
     stlora_error why = {0};

@@ -88,13 +88,33 @@ static stlora_status describe_all_linear(const stlora_transformer *model, json_t
     return status;
 }
 
+/* One line, or one for each type of layer. */
+static json_t *rope_tables(const stlora_hf_config *c)
+{
+    static const char *const types[STLORA_LAYER_TYPES] = {"full_attention", "sliding_attention"};
+    json_t *list = json_array();
+    for (int type = 0; type < (c->rope_by_type ? STLORA_LAYER_TYPES : 1); type++) {
+        const stlora_rope *rope = &c->rope[type];
+        json_t *line = json_pack("{s:s, s:s, s:f, s:I}", "layers", c->rope_by_type ? types[type] : "all", "type", stlora_rope_kind_name(rope->kind),
+                                 "theta", rope->theta, "rotated_per_head", (json_int_t)rope->dim);
+        if (rope->kind != STLORA_ROPE_DEFAULT) (void)json_object_set_new(line, "factor", json_real(rope->factor));
+        if (rope->original_positions) (void)json_object_set_new(line, "original_positions", json_integer((json_int_t)rope->original_positions));
+        (void)json_array_append_new(list, line);
+    }
+    return list;
+}
+
+static int sliding_layers(const stlora_hf_config *c)
+{
+    int count = 0;
+    for (int64_t l = 0; l < c->layers; l++)
+        count += stlora_layer_in(&c->sliding, l);
+    return count;
+}
+
 static stlora_status describe(const stlora_transformer *model, json_t *out, stlora_error *err)
 {
     const stlora_hf_config *c = &model->config;
-    char positions[32] = "learned";
-    if (!model->family->learned_positions)
-        (void)snprintf(positions, sizeof positions, c->rope[0].kind == STLORA_ROPE_DEFAULT ? "rope%s" : "rope %s",
-                       c->rope[0].kind == STLORA_ROPE_DEFAULT ? "" : stlora_rope_kind_name(c->rope[0].kind));
     json_t *value = json_pack(
         "{s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:s}", "family", c->model_type, "parameters",
         (json_int_t)model->parameters, "dtype", stlora_dtype_name(model->embed.dtype), "vocab_size",
@@ -102,10 +122,13 @@ static stlora_status describe(const stlora_transformer *model, json_t *out, stlo
         (json_int_t)c->intermediate_size, "layers", (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads",
         (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "max_positions", (json_int_t)c->max_positions,
         "tied_embeddings", c->tie_embeddings, "bytes", (json_int_t)stlora_safetensors_bytes(model->files), "positions",
-        positions);
+        model->family->learned_positions ? "learned" : "rotary");
     stlora_status status = value && json_object_update(out, value) == 0 ? STLORA_OK : no_memory(err);
     json_decref(value);
     STLORA_TRY(status);
+    if (!model->family->learned_positions && json_object_set_new(out, "rope", rope_tables(c)) != 0) return no_memory(err);
+    if (c->window && json_object_set_new(out, "window", json_pack("{s:I, s:i}", "tokens", (json_int_t)c->window, "layers", sliding_layers(c))) != 0)
+        return no_memory(err);
     if (json_object_set_new(out, "linear_maps", linear_maps(model)) != 0) return no_memory(err);
     return describe_all_linear(model, out, err);
 }

@@ -3,7 +3,7 @@ import json
 import shutil
 import unittest
 
-from command import MODEL, CommandTest
+from command import MODEL, SOURCE, CommandTest
 
 
 class Inspect(CommandTest):
@@ -21,6 +21,26 @@ class Inspect(CommandTest):
         adapter = told["all_linear"]
         self.assertEqual(adapter["parameters"], adapter["r"] * config["num_hidden_layers"] * sum(n + m for n, m in maps.values()))
         self.assertIn("all_linear", self.run_command("inspect", MODEL).out)
+        self.assertEqual(told["rope"], [{"layers": "all", "type": "default", "theta": 10000.0, "rotated_per_head": config["head_dim"]}])
+        self.assertIn("no chat template", told["chat_template"])
+
+    def test_layers_that_differ(self):
+        told = self.inspect(SOURCE / "tests" / "golden" / "models" / "gemma3_pattern" / "model")
+        self.assertEqual([(line["layers"], line["type"], line["theta"], line.get("factor")) for line in told["rope"]],
+                         [("full_attention", "linear", 1e6, 8.0), ("sliding_attention", "default", 1e4, None)])
+        self.assertEqual(told["window"], {"tokens": 8, "layers": 1})
+        told = self.inspect(SOURCE / "tests" / "golden" / "models" / "phi3_long" / "model")
+        self.assertEqual((told["rope"][0]["type"], told["rope"][0]["original_positions"], told["rope"][0]["rotated_per_head"]), ("longrope", 16, 6))
+        self.assertEqual(told["window"], {"tokens": 20, "layers": 2})
+
+    def test_chat_template(self):
+        shutil.copytree(MODEL, self.folder / "model")
+        self.write("model/chat_template.jinja", "{{ messages[0].content }}")
+        told = self.inspect("model")["chat_template"]
+        self.assertEqual((told["name"], told["marks_generation"]), ("own", False))
+        self.assertIn("chat_template.jinja", told["place"])
+        self.write("model/chat_template.jinja", "{{ messages | nosuchfilter }}")
+        self.assertIn("nosuchfilter", self.inspect("model")["chat_template"])
 
     def test_training_is_what_a_run_plans(self):
         line = self.inspect(MODEL)["all_linear"]["training"][0]
