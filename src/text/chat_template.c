@@ -6,7 +6,7 @@
 #include "text/chat_template_known.h"
 #include "text/jinja_eval.h"
 
-enum { STEPS_MAX = 50 * 1000 * 1000, VALUES_MAX = 256 << 20 };
+enum { STEPS_MAX = 50 * 1000 * 1000, VALUES_MAX = 512 << 20 };
 
 struct stlora_chat_template {
     char *name, *text;

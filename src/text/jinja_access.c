@@ -37,6 +37,11 @@ bool stlora_jown_attribute(stlora_jrun *run, stlora_jvalue object, stlora_jtext 
         return true;
     }
     if (object.kind == STLORA_J_LOOP && stlora_jloop_attribute(run, object.as.loop, name, out)) return true;
+    if (object.kind == STLORA_J_MACRO && stlora_jtext_is(name, "name")) {
+        stlora_jtext own = stlora_jmacro_name(object.as.macro);
+        *out = stlora_jstring(own.data, own.length);
+        return true;
+    }
     if (object.kind == STLORA_J_TUPLE && object.as.list->title && (stlora_jtext_is(name, "grouper") || stlora_jtext_is(name, "list"))) {
         *out = object.as.list->items[name.data[0] == 'l'];
         return true;

@@ -76,7 +76,7 @@ static bool fn_range(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *
     long double way = step > 0 ? (long double)stop - (long double)start : (long double)start - (long double)stop;
     long double stride = step > 0 ? (long double)step : -(long double)step;
     if (way / stride > (long double)RANGE_MAX) return stlora_jfault(run, "a range of more than %d items", RANGE_MAX);
-    if (!stlora_jlist_make(run, STLORA_J_RANGE, 0, out)) return false;
+    if (!stlora_jlist_make(run, STLORA_J_RANGE, way > 0 ? (size_t)(way / stride) + 1 : 0, out)) return false;
     for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
         if (!stlora_jlist_push(run, out->as.list, stlora_jint(i))) return false;
         if (__builtin_add_overflow(i, step, &i)) break;

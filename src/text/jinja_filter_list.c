@@ -165,17 +165,19 @@ static bool arrange(stlora_jrun *run, const stlora_jvalue *items, const stlora_j
     return true;
 }
 
-/* sort may have several attributes, with commas between: the key is a list then. */
-static bool several_keys(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jtext path, bool fold, stlora_jvalue **keys)
+/* The keys of sort, lists: of one attribute, or of several with commas between. */
+static bool sort_keys(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jvalue attribute, bool fold, stlora_jvalue **keys)
 {
+    bool path = attribute.kind == STLORA_J_STRING;
+    stlora_jtext text = path ? attribute.as.text : (stlora_jtext){"", 0};
     if (!(*keys = stlora_jtake(run, count + 1, sizeof **keys))) return false;
     for (size_t i = 0; i < count; i++) {
-        if (!stlora_jlist_make(run, STLORA_J_LIST, 2, &(*keys)[i])) return false;
-        for (size_t at = 0; at <= path.length;) {
-            size_t end = stlora_jfind(path, (stlora_jtext){",", 1}, at);
-            if (end > path.length) end = path.length;
-            stlora_jvalue part;
-            if (!stlora_jpick(run, items[i], stlora_jstring(path.data + at, end - at), stlora_jnone(), fold, &part)) return false;
+        if (!stlora_jlist_make(run, STLORA_J_LIST, 1, &(*keys)[i])) return false;
+        for (size_t at = 0; at <= text.length;) {
+            size_t end = stlora_jfind(text, (stlora_jtext){",", 1}, at);
+            if (end > text.length) end = text.length;
+            stlora_jvalue part = path ? stlora_jstring(text.data + at, end - at) : attribute;
+            if (!stlora_jpick(run, items[i], part, stlora_jnone(), fold, &part)) return false;
             if (!stlora_jlist_push(run, (*keys)[i].as.list, part)) return false;
             at = end + 1;
         }
@@ -188,14 +190,8 @@ static bool do_sort(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *a
     const stlora_jvalue *items;
     size_t count;
     stlora_jvalue *keys;
-    bool fold = !is_set(arg[1]);
-    if (!stlora_jwalk(run, self, &items, &count)) return false;
-    if (arg[2].kind == STLORA_J_STRING && memchr(arg[2].as.text.data, ',', arg[2].as.text.length)) {
-        if (!several_keys(run, items, count, arg[2].as.text, fold, &keys)) return false;
-    } else if (!keys_of(run, items, count, arg[2], stlora_jnone(), fold, &keys)) {
-        return false;
-    }
-    return arrange(run, items, keys, count, is_set(arg[0]), out);
+    return stlora_jwalk(run, self, &items, &count) && sort_keys(run, items, count, arg[2], !is_set(arg[1]), &keys) &&
+           arrange(run, items, keys, count, is_set(arg[0]), out);
 }
 
 static bool do_dictsort(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)

@@ -24,6 +24,10 @@ typedef struct lexer {
 
 static void count_to(lexer *lex, size_t at)
 {
+    if (at < lex->counted) { // a sentence about where something began
+        lex->counted = 0;
+        lex->line = lex->column = 1;
+    }
     for (; lex->counted < at; lex->counted++) {
         char c = lex->text.data[lex->counted];
         if (c == '\n') {

@@ -194,11 +194,8 @@ static bool split_words(stlora_jrun *run, stlora_jtext text, int64_t limit, stlo
 {
     size_t at = 0, begin, end;
     while (next_word(text, &at, &begin, &end)) {
-        if (limit >= 0 && (int64_t)out->as.list->count == limit) { // the rest, as it is
-            stlora_jvalue rest;
-            if (!stlora_jstrip(run, (stlora_jtext){text.data + begin, text.length - begin}, stlora_jnone(), 2, &rest)) return false;
-            return stlora_jlist_push(run, out->as.list, rest);
-        }
+        if (limit >= 0 && (int64_t)out->as.list->count == limit) // the rest, as it is
+            return push_piece(run, out, text, begin, text.length);
         if (!push_piece(run, out, text, begin, end)) return false;
     }
     return true;
@@ -222,7 +219,7 @@ static bool split_words_backwards(stlora_jrun *run, stlora_jtext text, int64_t l
         if (text.length == 0) break;
         size_t begin = text.length, size;
         if (limit >= 0 && (int64_t)out->as.list->count == limit) {
-            if (!stlora_jstrip(run, text, stlora_jnone(), 1, &rest) || !stlora_jlist_push(run, out->as.list, rest)) return false;
+            if (!push_piece(run, out, text, 0, text.length)) return false;
             break;
         }
         while (begin > 0) {

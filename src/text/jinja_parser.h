@@ -10,7 +10,8 @@ typedef struct stlora_jparser {
     const stlora_jtoken *token; /* the one at hand; END is never passed */
     unsigned depth;
     bool soft;           /* within an if: a filter that is not there fails when it is used */
-    unsigned loops;      /* for blocks around, of this macro */
+    unsigned loops;      /* for blocks around, up to the macro around */
+    unsigned all_loops;  /* for blocks around */
     stlora_jsignature *signature; /* of the macro around, or NULL */
 } stlora_jparser;
 
@@ -46,10 +47,10 @@ static inline bool stlora_jskip_sign(stlora_jparser *parser, const char *sign)
 bool stlora_jexpect_sign(stlora_jparser *parser, const char *sign);
 
 stlora_jnode *stlora_jparse_expression(stlora_jparser *parser, bool with_if);
-/* An expression, or several with commas as a tuple; stop: a word that ends it, or NULL. */
-stlora_jnode *stlora_jparse_tuple(stlora_jparser *parser, bool with_if, const char *stop);
+/* An expression, or several with commas as a tuple. */
+stlora_jnode *stlora_jparse_tuple(stlora_jparser *parser, bool with_if);
 /* What may stand on the left of an assignment; names: nothing but a name. */
-stlora_jnode *stlora_jparse_target(stlora_jparser *parser, bool name_only, bool namespaces, const char *stop);
+stlora_jnode *stlora_jparse_target(stlora_jparser *parser, bool name_only, bool namespaces);
 /* One or more filters on node, which may be NULL; begun: the first one's '|' is not there. */
 stlora_jnode *stlora_jparse_filters(stlora_jparser *parser, stlora_jnode *node, bool begun);
 

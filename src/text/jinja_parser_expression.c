@@ -79,17 +79,14 @@ static stlora_jnode *parse_dict(stlora_jparser *parser)
 }
 
 /* The items of a tuple, each by `item`; one without a comma stands for itself. */
-static stlora_jnode *parse_items(stlora_jparser *parser, stlora_jnode *(*item)(stlora_jparser *, bool), bool flag, const char *stop,
-                                 bool in_brackets)
+static stlora_jnode *parse_items(stlora_jparser *parser, stlora_jnode *(*item)(stlora_jparser *, bool), bool flag, bool in_brackets)
 {
     const stlora_jtoken *first = parser->token;
     stlora_jnode *node = stlora_jparser_node(parser, STLORA_JN_TUPLE, first);
     bool comma = false;
     while (node) {
         const stlora_jtoken *at = parser->token;
-        if (at->kind == STLORA_JT_VARIABLE_END || at->kind == STLORA_JT_BLOCK_END || stlora_jat_sign(at, ")") ||
-            (stop && stlora_jat_name(at, stop)))
-            break;
+        if (at->kind == STLORA_JT_VARIABLE_END || at->kind == STLORA_JT_BLOCK_END || stlora_jat_sign(at, ")")) break;
         stlora_jnode *one = item(parser, flag);
         if (!one || !stlora_jparser_add(parser, &node->list, one)) return NULL;
         if (!stlora_jskip_sign(parser, ",")) break;
@@ -113,7 +110,7 @@ static stlora_jnode *parse_primary(stlora_jparser *parser, bool namespaces)
     if (stlora_jat_sign(token, "(")) {
         parser->token++;
         if (++parser->depth > 200) return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "too deep"), NULL;
-        stlora_jnode *node = parse_items(parser, stlora_jparse_expression, true, NULL, true);
+        stlora_jnode *node = parse_items(parser, stlora_jparse_expression, true, true);
         parser->depth--;
         return node && stlora_jexpect_sign(parser, ")") ? node : NULL;
     }
@@ -122,9 +119,9 @@ static stlora_jnode *parse_primary(stlora_jparser *parser, bool namespaces)
     return stlora_jparser_unexpected(parser, "an expression"), NULL;
 }
 
-stlora_jnode *stlora_jparse_tuple(stlora_jparser *parser, bool with_if, const char *stop)
+stlora_jnode *stlora_jparse_tuple(stlora_jparser *parser, bool with_if)
 {
-    return parse_items(parser, stlora_jparse_expression, with_if, stop, false);
+    return parse_items(parser, stlora_jparse_expression, with_if, false);
 }
 
 static bool can_assign(stlora_jparser *parser, const stlora_jnode *node, const stlora_jtoken *token)
@@ -136,7 +133,7 @@ static bool can_assign(stlora_jparser *parser, const stlora_jnode *node, const s
     return true;
 }
 
-stlora_jnode *stlora_jparse_target(stlora_jparser *parser, bool name_only, bool namespaces, const char *stop)
+stlora_jnode *stlora_jparse_target(stlora_jparser *parser, bool name_only, bool namespaces)
 {
     const stlora_jtoken *token = parser->token;
     if (name_only) {
@@ -146,7 +143,7 @@ stlora_jnode *stlora_jparse_target(stlora_jparser *parser, bool name_only, bool 
         if (node) (void)can_assign(parser, node, token);
         return NULL;
     }
-    stlora_jnode *node = parse_items(parser, parse_primary, namespaces, stop, false);
+    stlora_jnode *node = parse_items(parser, parse_primary, namespaces, false);
     return node && can_assign(parser, node, token) ? node : NULL;
 }
 

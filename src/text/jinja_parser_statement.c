@@ -112,7 +112,7 @@ static bool parse_if(stlora_jparser *parser, stlora_jnode *node)
     bool soft = parser->soft;
     parser->soft = true;
     for (;;) {
-        if (!(node->a = stlora_jparse_tuple(parser, false, NULL)) || !parse_body(parser, "elif else endif", &node->body, &end)) return false;
+        if (!(node->a = stlora_jparse_tuple(parser, false)) || !parse_body(parser, "elif else endif", &node->body, &end)) return false;
         if (!stlora_jat_name(end, "elif")) break;
         stlora_jnode *next = stlora_jparser_node(parser, STLORA_JN_IF, end);
         if (!next) return false;
@@ -132,22 +132,28 @@ static bool sets_loop(const stlora_jparser *parser, const stlora_jnode *target)
     return false;
 }
 
+static bool keeps_loop(stlora_jparser *parser, const stlora_jtoken *token)
+{
+    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "nothing can be assigned to loop within a loop");
+}
+
 static bool parse_for(stlora_jparser *parser, stlora_jnode *node)
 {
     const stlora_jtoken *end, *begin = parser->token;
     bool soft = parser->soft;
-    if (!(node->a = stlora_jparse_target(parser, false, false, "in"))) return false;
-    if (sets_loop(parser, node->a))
-        return stlora_jparser_fail(parser, begin, STLORA_E_FORMAT, "the variable loop is the language's own");
+    if (!(node->a = stlora_jparse_target(parser, false, false))) return false;
+    if (sets_loop(parser, node->a)) return keeps_loop(parser, begin);
     if (!stlora_jskip_name(parser, "in")) return stlora_jparser_unexpected(parser, "'in'");
-    if (!(node->b = stlora_jparse_tuple(parser, false, "recursive"))) return false;
+    if (!(node->b = stlora_jparse_tuple(parser, false))) return false;
     parser->soft = false;
     if (stlora_jskip_name(parser, "if") && !(node->c = stlora_jparse_expression(parser, true))) return false;
     if (stlora_jat_name(parser->token, "recursive"))
         return stlora_jparser_fail(parser, parser->token, STLORA_E_UNSUPPORTED, "recursive loops are not supported");
     parser->loops++;
+    parser->all_loops++;
     if (!parse_body(parser, "else endfor", &node->body, &end)) return false;
     parser->loops--;
+    parser->all_loops--;
     if (stlora_jat_name(end, "else") && !parse_block(parser, "endfor", &node->other)) return false;
     parser->soft = soft;
     return true;
@@ -155,8 +161,10 @@ static bool parse_for(stlora_jparser *parser, stlora_jnode *node)
 
 static bool parse_set(stlora_jparser *parser, stlora_jnode *node)
 {
-    if (!(node->a = stlora_jparse_target(parser, false, true, NULL))) return false;
-    if (stlora_jskip_sign(parser, "=")) return (node->b = stlora_jparse_tuple(parser, true, NULL)) != NULL;
+    const stlora_jtoken *begin = parser->token;
+    if (!(node->a = stlora_jparse_target(parser, false, true))) return false;
+    if (parser->all_loops > 0 && sets_loop(parser, node->a)) return keeps_loop(parser, begin);
+    if (stlora_jskip_sign(parser, "=")) return (node->b = stlora_jparse_tuple(parser, true)) != NULL;
     node->kind = STLORA_JN_SET_BLOCK;
     if (stlora_jat_sign(parser->token, "|") && !(node->b = stlora_jparse_filters(parser, NULL, false))) return false;
     return parse_block(parser, "endset", &node->body);
@@ -166,7 +174,7 @@ static bool parse_with(stlora_jparser *parser, stlora_jnode *node)
 {
     while (parser->token->kind != STLORA_JT_BLOCK_END) {
         if (node->list.count && !stlora_jexpect_sign(parser, ",")) return false;
-        stlora_jnode *target = stlora_jparse_target(parser, false, false, NULL);
+        stlora_jnode *target = stlora_jparse_target(parser, false, false);
         if (!target || !stlora_jparser_add(parser, &node->list, target) || !stlora_jexpect_sign(parser, "=")) return false;
         stlora_jnode *value = stlora_jparse_expression(parser, true);
         if (!value || !stlora_jparser_add(parser, &node->list, value)) return false;
@@ -179,7 +187,7 @@ static bool parse_signature(stlora_jparser *parser, stlora_jsignature *signature
     if (!stlora_jexpect_sign(parser, "(")) return false;
     while (!stlora_jat_sign(parser->token, ")")) {
         if (signature->names.count && !stlora_jexpect_sign(parser, ",")) return false;
-        stlora_jnode *name = stlora_jparse_target(parser, true, false, NULL);
+        stlora_jnode *name = stlora_jparse_target(parser, true, false);
         if (!name || !stlora_jparser_add(parser, &signature->names, name)) return false;
         if (stlora_jskip_sign(parser, "=")) {
             stlora_jnode *value = stlora_jparse_expression(parser, true);
@@ -215,7 +223,7 @@ static bool parse_function(stlora_jparser *parser, stlora_jnode *node, stlora_js
 static bool parse_macro(stlora_jparser *parser, stlora_jnode *node)
 {
     stlora_jsignature *signature = stlora_jtake(parser->run, 1, sizeof *signature);
-    stlora_jnode *name = signature ? stlora_jparse_target(parser, true, false, NULL) : NULL;
+    stlora_jnode *name = signature ? stlora_jparse_target(parser, true, false) : NULL;
     if (!name || !parse_signature(parser, signature)) return false;
     node->symbol = name->symbol;
     node->text = name->text;
@@ -332,7 +340,7 @@ static bool parse_statements(stlora_jparser *parser, const char *ends, const stl
             if ((node = stlora_jparser_node(parser, STLORA_JN_DATA, token))) node->text = token->text;
         } else if (token->kind == STLORA_JT_VARIABLE_BEGIN) {
             node = stlora_jparser_node(parser, STLORA_JN_OUTPUT, token);
-            if (!node || !(node->a = stlora_jparse_tuple(parser, true, NULL))) return false;
+            if (!node || !(node->a = stlora_jparse_tuple(parser, true))) return false;
             if (parser->token->kind != STLORA_JT_VARIABLE_END) return stlora_jparser_unexpected(parser, "the end of the tag");
             parser->token++;
         } else {

@@ -157,7 +157,8 @@ static bool test_items(stlora_jrun *run, const stlora_jnode *node, const stlora_
     return true;
 }
 
-static bool run_loop(stlora_jrun *run, const stlora_jnode *node, stlora_jloop *loop)
+/* *ended: whether a round came to the end of the body; without one, else has its turn, as in jinja2. */
+static bool run_loop(stlora_jrun *run, const stlora_jnode *node, stlora_jloop *loop, bool *ended)
 {
     stlora_jrender *render = run->render;
     stlora_jscope *here = render->scope, *scope = NULL;
@@ -175,6 +176,7 @@ static bool run_loop(stlora_jrun *run, const stlora_jnode *node, stlora_jloop *l
         ok = stlora_jexecute(run, node->body);
         render->scope = here;
         bool leave = render->jump == STLORA_J_BREAK;
+        *ended = *ended || render->jump == STLORA_J_ON;
         render->jump = STLORA_J_ON;
         if (leave) break;
     }
@@ -189,8 +191,9 @@ static bool execute_for(stlora_jrun *run, const stlora_jnode *node)
     run->at = node->b;
     if (!stlora_jwalk(run, walked, &loop->items, &loop->count)) return false;
     if (node->c && !test_items(run, node, &loop->items, &loop->count)) return false;
-    if (!run_loop(run, node, loop)) return false;
-    if (loop->index > 0 || loop->count > 0 || !node->other) return true;
+    bool ended = false;
+    if (!run_loop(run, node, loop, &ended)) return false;
+    if (ended || !node->other) return true;
     stlora_jscope *here = run->render->scope, *scope = stlora_jtake(run, 1, sizeof *scope);
     if (!scope) return false;
     scope->around = here;
