@@ -101,6 +101,9 @@ stlora_status stlora_targets_match(const stlora_transformer *model, const stlora
                                config->target_regex);
     } else if (config->target_count == 0) {
         const char *const *usual = model->family->usual_targets;
+        if (!usual[0])
+            return stlora_fail(err, STLORA_E_USAGE, "target_modules: it is null, and PEFT names none for model_type \"%s\"",
+                               model->family->model_type);
         for (size_t i = 0; i < STLORA_MAPS_PER_SITE && usual[i]; i++)
             (void)mark_name(model, config, usual[i], true, chosen);
     } else {
