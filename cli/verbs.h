@@ -44,6 +44,7 @@ stlora_status cmd_eval(const struct options *options, stlora_error *err);
 stlora_status cmd_score(const struct options *options, stlora_error *err);
 stlora_status cmd_generate(const struct options *options, stlora_error *err);
 stlora_status cmd_tokenize(const struct options *options, stlora_error *err);
+stlora_status cmd_render(const struct options *options, stlora_error *err);
 stlora_status cmd_inspect(const struct options *options, stlora_error *err);
 stlora_status cmd_report(const struct options *options, stlora_error *err);
 

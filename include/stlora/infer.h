@@ -80,6 +80,19 @@ STLORA_API STLORA_NODISCARD stlora_status stlora_tokenize_decode(const stlora_to
                                                                  size_t *length, stlora_error *err);
 STLORA_API void stlora_release(void *block);
 
+/* What a chat template makes of a conversation. */
+typedef struct stlora_rendering {
+    char *text; /* UTF-8, NUL-terminated */
+    size_t length;
+    size_t (*spans)[2]; /* with show_mask: what training would learn, bytes [begin, end) of text, in order; else NULL */
+    size_t span_count;
+} stlora_rendering;
+
+/* stlora_render: params of verb "render". STLORA_E_FORMAT: the template's own raise_exception with its sentence, or a fault in template
+ * or messages. *out is freed by _free. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_render(const stlora_params *params, stlora_rendering *out, stlora_error *err);
+STLORA_API void stlora_rendering_free(stlora_rendering *rendering);
+
 /* stlora_inspect: what is at path (model, adapter, tokenizer, run, checkpoint) and what is wrong with it, as a JSON document in
  * *json, freed with stlora_release. What cannot be used is a status with the reason. Since 0.1. */
 STLORA_API STLORA_NODISCARD stlora_status stlora_inspect(const char *path, char **json, stlora_error *err);

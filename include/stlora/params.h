@@ -38,7 +38,7 @@ typedef struct stlora_param {
 
 typedef struct stlora_params stlora_params; /* opaque: the values of one verb's parameters */
 
-/* stlora_params_create: parameters of verb "train", "compare", "eval", "score", "generate", "tokenize", "inspect" or "report" at their defaults.
+/* stlora_params_create: parameters of verb "train", "compare", "eval", "score", "generate", "tokenize", "render", "inspect" or "report" at their defaults.
  * Creates; pair with _free. STLORA_E_USAGE: no such verb. Since 0.1. */
 STLORA_API STLORA_NODISCARD stlora_status stlora_params_create(stlora_params **out, const char *verb,
                                                                stlora_error *err);

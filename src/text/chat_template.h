@@ -27,6 +27,10 @@ void stlora_chat_template_free(stlora_chat_template *chat_template);
  * given. STLORA_E_UNSUPPORTED: the directory has none. STLORA_E_USAGE: no file and no template has this name. */
 STLORA_NODISCARD stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *dir, const char *choice, stlora_error *err);
 
+/* stlora_chat_special_tokens: a new object of the special tokens that a model directory names, {"bos_token": "<s>", "eos_token": ...}, from
+ * tokenizer_config.json, then special_tokens_map.json: what Transformers hands to a template, to be given as `variables`. */
+STLORA_NODISCARD stlora_status stlora_chat_special_tokens(json_t **out, const char *dir, stlora_error *err);
+
 /* stlora_chat_template_name: the name of the built-in template whose text is the same; NULL if there is none. Static. */
 const char *stlora_chat_template_name(const stlora_chat_template *chat_template);
 
@@ -43,7 +47,7 @@ typedef struct stlora_chat_input {
     bool add_generation_prompt;
     const char *bos_token, *eos_token; /* NULL = undefined for the template */
     const char *now;                   /* of strftime_now: "2024-07-26T12:34:56"; NULL = the present moment */
-    const json_t *variables;           /* object of further variables; NULL = none */
+    const json_t *variables;           /* object of further variables; they win over the two tokens; NULL = none */
 } stlora_chat_input;
 
 typedef struct stlora_text_span {

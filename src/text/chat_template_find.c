@@ -8,13 +8,20 @@
 #include "base/memory.h"
 #include "text/chat_template.h"
 #include "text/chat_template_known.h"
+#include "text/json_place.h"
 
-enum { LARGEST_TEMPLATE = 16 << 20, LARGEST_CONFIG = 64 << 20, PATH_SIZE = 4096 }; /* bytes */
+enum { LARGEST_TEMPLATE = 16 << 20, PATH_SIZE = 4096 }; /* bytes */
 
 static bool is_file(const char *path)
 {
     struct stat what;
     return stat(path, &what) == 0 && !S_ISDIR(what.st_mode);
+}
+
+static bool is_there(const char *path)
+{
+    struct stat what;
+    return stat(path, &what) == 0;
 }
 
 static stlora_status compile_file(stlora_chat_template **out, const char *path, stlora_error *err)
@@ -31,20 +38,6 @@ static const char *path_in(char *buffer, const char *dir, const char *name)
 {
     (void)snprintf(buffer, PATH_SIZE, "%s/%s", dir, name);
     return buffer;
-}
-
-/* tokenizer_config.json, whose integers may be beyond 64 bits. *out stays NULL where there is no such file. */
-static stlora_status load_config(json_t **out, const char *path, stlora_error *err)
-{
-    char *bytes;
-    size_t size;
-    json_error_t why;
-    if (!is_file(path)) return STLORA_OK;
-    STLORA_TRY(stlora_file_read(&bytes, &size, path, LARGEST_CONFIG, err));
-    *out = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
-    stlora_free(bytes);
-    if (*out) return STLORA_OK;
-    return stlora_fail(err, STLORA_E_FORMAT, "%s: line %d, column %d: %s", path, why.line, why.column, why.text);
 }
 
 /* The template that a list of {"name", "template"} has under this name; NULL = "default", or else the first. */
@@ -64,9 +57,10 @@ static const json_t *named_in(const json_t *list, const char *name)
 /* The config's template under this name (NULL = its default), *out untouched where it has none. */
 static stlora_status compile_config(stlora_chat_template **out, const char *path, const char *name, stlora_error *err)
 {
-    json_t *root = NULL;
+    json_t *root;
     char place[PATH_SIZE + 32];
-    STLORA_TRY(load_config(&root, path, err));
+    if (!is_file(path)) return STLORA_OK;
+    STLORA_TRY(stlora_config_json_load(&root, path, err));
     stlora_status status = STLORA_OK;
     const json_t *found = json_object_get(root, "chat_template");
     bool list = json_is_array(found);
@@ -114,8 +108,49 @@ stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *
     if (status == STLORA_OK && !found && choice) status = compile_known(&found, choice, err);
     if (status != STLORA_OK) return status;
     if (!found && choice) return no_such(choice, err);
+    if (!found && !is_there(dir)) return stlora_fail(err, STLORA_E_IO, "%s: there is no such directory", dir);
     if (!found)
         return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s has no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json", dir);
     *out = found;
+    return STLORA_OK;
+}
+
+/* ---- special tokens ---- */
+
+/* A token's text: a string, or an object with "content". */
+static const char *token_text(const json_t *value)
+{
+    return json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+}
+
+/* Adds the file's tokens that are not known yet. */
+static stlora_status add_tokens(json_t *tokens, const char *path, stlora_error *err)
+{
+    static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+    json_t *root;
+    if (!is_file(path)) return STLORA_OK;
+    STLORA_TRY(stlora_config_json_load(&root, path, err));
+    stlora_status status = STLORA_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == STLORA_OK; i++) {
+        const char *text = token_text(json_object_get(root, names[i]));
+        if (text && !json_object_get(tokens, names[i]) && json_object_set_new(tokens, names[i], json_string(text)) != 0)
+            status = stlora_fail(err, STLORA_E_NOMEM, "no memory for the tokens of %s", path);
+    }
+    json_decref(root);
+    return status;
+}
+
+stlora_status stlora_chat_special_tokens(json_t **out, const char *dir, stlora_error *err)
+{
+    char path[PATH_SIZE];
+    json_t *tokens = json_object();
+    if (!tokens) return stlora_fail(err, STLORA_E_NOMEM, "no memory for special tokens");
+    stlora_status status = add_tokens(tokens, path_in(path, dir, "tokenizer_config.json"), err);
+    if (status == STLORA_OK) status = add_tokens(tokens, path_in(path, dir, "special_tokens_map.json"), err);
+    if (status != STLORA_OK) {
+        json_decref(tokens);
+        return status;
+    }
+    *out = tokens;
     return STLORA_OK;
 }

@@ -7,9 +7,24 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file_map.h"
+#include "base/memory.h"
 #include "text/utf8.h"
 
-enum { PATH_SIZE = 512, DEEPEST = 64 };
+enum { PATH_SIZE = 512, DEEPEST = 64, LARGEST_CONFIG = 64 << 20 /* bytes */ };
+
+stlora_status stlora_config_json_load(json_t **out, const char *path, stlora_error *err)
+{
+    char *bytes;
+    size_t size;
+    json_error_t why;
+    STLORA_TRY(stlora_file_read(&bytes, &size, path, LARGEST_CONFIG, err));
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
+    stlora_free(bytes);
+    if (!root) return stlora_fail(err, STLORA_E_FORMAT, "%s: line %d, column %d: %s", path, why.line, why.column, why.text);
+    *out = root;
+    return STLORA_OK;
+}
 
 static size_t write_path(const stlora_place *place, char path[PATH_SIZE])
 {

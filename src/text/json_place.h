@@ -14,6 +14,10 @@ typedef struct stlora_place {
     size_t index;
 } stlora_place;
 
+/* stlora_config_json_load: a file as stlora_json_load has it, but with integers as reals: such files hold some beyond 64 bits
+ * (model_max_length 10^30). */
+STLORA_NODISCARD stlora_status stlora_config_json_load(json_t **out, const char *path, stlora_error *err);
+
 /* stlora_place_fail: fills err with "file: path.to[2].member: " and the formatted rest; returns status. */
 stlora_status stlora_place_fail(const stlora_place *place, stlora_status status, stlora_error *err,
                                 const char *format, ...) STLORA_PRINTF(4, 5);

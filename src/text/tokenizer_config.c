@@ -1,10 +1,6 @@
-/* tokenizer_config.c: the names of special tokens from tokenizer_config.json. Read apart from base/json because such files
- * hold integers beyond 64 bits (model_max_length 10^30), which only jansson's reading of integers as reals takes.
+/* tokenizer_config.c: the names of special tokens from tokenizer_config.json.
  * Guarded by tests/text/test_tokenizer_small.c, test_tokenizer_bad.c. */
-#include "base/file_map.h"
 #include "text/tokenizer_parts.h"
-
-enum { LARGEST_CONFIG = 64 << 20 }; /* bytes */
 
 /* A token's content: a string, or an object with "content"; null and absent: none. */
 static stlora_status named_token(const stlora_tokenizer *tokenizer, const json_t *root,
@@ -35,16 +31,9 @@ static stlora_status read_names(stlora_tokenizer *tokenizer, const json_t *root,
 stlora_status stlora_tokenizer_config_read(stlora_tokenizer *tokenizer, const char *path,
                                            stlora_error *err)
 {
-    char *bytes;
-    size_t size;
-    STLORA_TRY(stlora_file_read(&bytes, &size, path, LARGEST_CONFIG, err));
-    json_error_t why;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
-    stlora_free(bytes);
+    json_t *root;
+    STLORA_TRY(stlora_config_json_load(&root, path, err));
     stlora_place file = {NULL, path, 0};
-    if (!root)
-        return stlora_place_fail(&file, STLORA_E_FORMAT, err, "line %d, column %d: %s", why.line,
-                                 why.column, why.text);
     stlora_status status = read_names(tokenizer, root, &file, err);
     json_decref(root);
     return status;

@@ -25,6 +25,9 @@ typedef struct stlora_generate_config {
 typedef struct stlora_tokenize_config {
     STLORA_TOKENIZE_ROWS(STLORA_FIELD)
 } stlora_tokenize_config;
+typedef struct stlora_render_config {
+    STLORA_RENDER_ROWS(STLORA_FIELD)
+} stlora_render_config;
 typedef struct stlora_inspect_config {
     STLORA_INSPECT_ROWS(STLORA_FIELD)
 } stlora_inspect_config;

@@ -40,6 +40,10 @@ CONTRACT = {
     "tokenize": {
         "model": "required", "special-tokens": "on", "decode": "off", "jsonl": "off", "json": None, "help": None,
     },
+    "render": {
+        "model": None, "chat-template": None, "template": None, "bos-token": None, "eos-token": None, "messages": "required",
+        "add-generation-prompt": "off", "now": None, "show-mask": "off", "json": None, "help": None,
+    },
     "inspect": {"json": None, "help": None},
     "report": {"output": None, "json": None, "help": None},
 }
