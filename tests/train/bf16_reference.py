@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 
 BATCHES, LENGTH, RANK, ALPHA = 32, 97, 4, 8
 SPREAD = {"A": 0.25, "B": 0.03125}
-FAMILIES = ["llama", "llama3_rope", "qwen2", "gpt2"]
+FAMILIES = ["llama", "llama3_rope", "mistral_window", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "gpt2"]
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 SHARED = Path(os.environ.get("STLORA_SHARED", PROJECT.parent / "shared"))
@@ -54,9 +54,9 @@ def drawn(name, batch, count):
 
 
 def load(folder, dtype):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    if dtype == torch.float32:
-        model = model.float()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    for parameter in model.parameters():  # buffers stay exact in fp32: Gemma's scale of the embedding
+        parameter.data = parameter.data.bfloat16().to(dtype)
     conv1d = model.config.model_type == "gpt2"
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", fan_in_fan_out=conv1d, task_type="CAUSAL_LM")
     return get_peft_model(model, config).eval()  # no dropout anywhere

@@ -258,6 +258,13 @@ static void check_model(const char *name, const char *dir, const char *texts)
     }
 CHECK(llama, "golden/models/llama/model", NULL)
 CHECK(llama3_rope, "golden/models/llama3_rope/model", NULL)
+CHECK(mistral_window, "golden/models/mistral_window/model", NULL)
+CHECK(qwen3, "golden/models/qwen3/model", NULL)
+CHECK(gemma2, "golden/models/gemma2/model", NULL)
+CHECK(gemma3_text, "golden/models/gemma3_text/model", NULL)
+CHECK(phi3, "golden/models/phi3/model", NULL)
+CHECK(smollm3, "golden/models/smollm3/model", NULL)
+CHECK(olmo2, "golden/models/olmo2/model", NULL)
 CHECK(qwen2, "golden/models/qwen2/model", NULL)
 CHECK(gpt2, "golden/models/gpt2/model", NULL)
 CHECK(stories260K, "data/models/stories260K", "golden/real/stories260K-grimm/score.json")
@@ -265,8 +272,18 @@ CHECK(stories260K, "data/models/stories260K", "golden/real/stories260K-grimm/sco
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama), cmocka_unit_test(test_llama3_rope), cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_gpt2),  cmocka_unit_test(test_stories260K),
+        cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_llama3_rope),
+        cmocka_unit_test(test_mistral_window),
+        cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_gemma2),
+        cmocka_unit_test(test_gemma3_text),
+        cmocka_unit_test(test_phi3),
+        cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_olmo2),
+        cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_gpt2),
+        cmocka_unit_test(test_stories260K),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
