@@ -110,7 +110,7 @@ static bool no_element(stlora_jrun *run, stlora_jvalue object, stlora_jvalue key
     stlora_jbuilder reason = {.run = run};
     if (!stlora_jput_words(&reason, stlora_jtype(object)) || !stlora_jput_words(&reason, " object has no element ")) return false;
     if (stlora_jis_number(key) ? !stlora_jput_repr(&reason, key) : !stlora_jput_words(&reason, stlora_jtype(key))) return false;
-    *out = (stlora_jvalue){.kind = STLORA_J_UNDEFINED, .tag = 1, .as.text = {reason.data, reason.count}};
+    *out = (stlora_jvalue){.kind = STLORA_J_UNDEFINED, .tag = 1, .as.text = stlora_jbuilt_text(&reason)};
     return true;
 }
 

@@ -118,7 +118,7 @@ static bool do_indent(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue 
     size_t times = width > 0 ? (size_t)width : 0;
     if (!stlora_jwant_text(run, self, "what is indented", &text)) return false;
     if (!stlora_jput(&whole, text.data, text.length) || !stlora_jput_words(&whole, "\n")) return false;
-    if (!stlora_jsplit_lines(run, (stlora_jtext){whole.data, whole.count}, false, &lines)) return false;
+    if (!stlora_jsplit_lines(run, stlora_jbuilt_text(&whole), false, &lines)) return false;
     for (size_t i = 0; i < lines.as.list->count; i++) {
         stlora_jtext line = lines.as.list->items[i].as.text;
         bool indented = i == 0 ? first : blank || line.length > 0;

@@ -115,7 +115,7 @@ static bool put_words(formatter *f, const directive *d, stlora_jvalue value)
 {
     stlora_jbuilder text = {.run = f->run};
     if (!(d->type == 's' ? stlora_jput_str(&text, value) : stlora_jput_repr(&text, value))) return false;
-    stlora_jtext body = {text.data, text.count};
+    stlora_jtext body = stlora_jbuilt_text(&text);
     if (d->precision >= 0) body.length = stlora_jpoint_at(body, (size_t)d->precision);
     return put_padded(f, d, "", body, false);
 }
@@ -172,7 +172,7 @@ static bool put_character(formatter *f, const directive *d, stlora_jvalue value)
     if (value.kind == STLORA_J_STRING && stlora_jpoints(value.as.text) == 1) return put_padded(f, d, "", value.as.text, false);
     if (!stlora_jis_integer(value, &point) || point < 0 || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000))
         return stlora_jfault(f->run, "%%c requires int or char");
-    return stlora_jput_point(&text, (uint32_t)point) && put_padded(f, d, "", (stlora_jtext){text.data, text.count}, false);
+    return stlora_jput_point(&text, (uint32_t)point) && put_padded(f, d, "", stlora_jbuilt_text(&text), false);
 }
 
 static bool put_directive(formatter *f)

@@ -315,7 +315,7 @@ static bool take_string(lexer *lex)
         if (!take_escape(lex, &spelt)) return false;
     }
     lex->at++;
-    return push(lex, STLORA_JT_STRING, from, (stlora_jtext){spelt.data, spelt.count}, stlora_jnone());
+    return push(lex, STLORA_JT_STRING, from, stlora_jbuilt_text(&spelt), stlora_jnone());
 }
 
 static bool take_sign(lexer *lex)

@@ -246,7 +246,7 @@ static bool bind_parameter(stlora_jrun *run, const stlora_jmacro *macro, stlora_
         if (!stlora_jput_words(&reason, "parameter '") || !stlora_jput(&reason, name->text.data, name->text.length) ||
             !stlora_jput_words(&reason, "' was not provided"))
             return false;
-        value = (stlora_jvalue){.kind = STLORA_J_UNDEFINED, .tag = 1, .as.text = {reason.data, reason.count}};
+        value = (stlora_jvalue){.kind = STLORA_J_UNDEFINED, .tag = 1, .as.text = stlora_jbuilt_text(&reason)};
     } else {
         stlora_jscope *here = run->render->scope;
         run->render->scope = scope;

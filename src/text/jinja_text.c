@@ -148,6 +148,6 @@ bool stlora_jstr(stlora_jrun *run, stlora_jvalue value, stlora_jtext *out)
     }
     stlora_jbuilder builder = {.run = run};
     if (!stlora_jput_str(&builder, value)) return false;
-    *out = (stlora_jtext){builder.data, builder.count};
+    *out = stlora_jbuilt_text(&builder);
     return true;
 }

@@ -180,9 +180,13 @@ bool stlora_jput(stlora_jbuilder *builder, const char *data, size_t length);
 bool stlora_jput_words(stlora_jbuilder *builder, const char *words);
 bool stlora_jput_times(stlora_jbuilder *builder, stlora_jtext text, size_t times);
 bool stlora_jput_point(stlora_jbuilder *builder, uint32_t point);
+static inline stlora_jtext stlora_jbuilt_text(const stlora_jbuilder *builder)
+{
+    return (stlora_jtext){builder->data ? builder->data : "", builder->count};
+}
 static inline stlora_jvalue stlora_jbuilt(const stlora_jbuilder *builder)
 {
-    return stlora_jstring(builder->data, builder->count);
+    return (stlora_jvalue){.kind = STLORA_J_STRING, .as.text = stlora_jbuilt_text(builder)};
 }
 
 /* ---- what Python's built-in functions say of a value ---- */
