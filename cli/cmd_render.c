@@ -21,8 +21,9 @@ static stlora_status show_json(const stlora_rendering *made, stlora_error *err)
     if (made->spans) {
         json_t *spans = json_array();
         for (size_t i = 0; i < made->span_count; i++)
-            (void)json_array_append_new(spans, json_pack("[I, I]", (json_int_t)code_points(made->text, made->spans[i][0]),
-                                                         (json_int_t)code_points(made->text, made->spans[i][1])));
+            (void)json_array_append_new(spans,
+                                        json_pack("[I, I]", (json_int_t)code_points(made->text, made->spans[i][0]),
+                                                  (json_int_t)code_points(made->text, made->spans[i][1])));
         (void)json_object_set_new(document, "spans", spans);
     }
     return document ? put_json(document, 2, err) : refuse(err, STLORA_E_NOMEM, "no memory for the result");

@@ -17,11 +17,14 @@ typedef struct renderer {
 static stlora_status open_template(renderer *r, const stlora_render_config *c, stlora_error *err)
 {
     if (c->template && (c->model || c->chat_template))
-        return stlora_fail(err, STLORA_E_USAGE, "--template stands for itself, without --%s", c->model ? "model" : "chat-template");
+        return stlora_fail(err, STLORA_E_USAGE, "--template stands for itself, without --%s",
+                           c->model ? "model" : "chat-template");
     if (!c->template && !c->model && !c->chat_template)
         return stlora_fail(err, STLORA_E_USAGE, "render wants one of --model, --template and --chat-template");
-    if (c->template && !stlora_path_exists(c->template)) return stlora_fail(err, STLORA_E_IO, "%s: there is no such file", c->template);
-    STLORA_TRY(stlora_chat_template_find(&r->chat_template, c->model, c->template ? c->template : c->chat_template, err));
+    if (c->template && !stlora_path_exists(c->template))
+        return stlora_fail(err, STLORA_E_IO, "%s: there is no such file", c->template);
+    STLORA_TRY(
+        stlora_chat_template_find(&r->chat_template, c->model, c->template ? c->template : c->chat_template, err));
     if (c->model) return stlora_chat_special_tokens(&r->variables, c->model, err);
     r->variables = json_object();
     return r->variables ? STLORA_OK : stlora_fail(err, STLORA_E_NOMEM, "no memory for variables");
@@ -34,13 +37,15 @@ static stlora_status set_token(json_t *variables, const char *name, const char *
 }
 
 /* The member of the file that a template takes as it is; null is as good as absent. */
-static stlora_status member(const renderer *r, const char *path, const char *name, bool array, const json_t **out, stlora_error *err)
+static stlora_status member(const renderer *r, const char *path, const char *name, bool array, const json_t **out,
+                            stlora_error *err)
 {
     const json_t *found = json_object_get(r->file, name);
     *out = NULL;
     if (!found || json_is_null(found)) return STLORA_OK;
     if (array ? !json_is_array(found) : !json_is_object(found))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: %s: wanted an %s, found %s", path, name, array ? "array" : "object", stlora_json_type(found));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: %s: wanted an %s, found %s", path, name,
+                           array ? "array" : "object", stlora_json_type(found));
     *out = found;
     return STLORA_OK;
 }
@@ -59,8 +64,9 @@ static stlora_status read_messages(renderer *r, const char *path, stlora_error *
     if (!r->input.messages) return stlora_fail(err, STLORA_E_FORMAT, "%s: messages: wanted an array, found null", path);
     const char *name;
     json_t *value, *given = json_object_get(r->file, "chat_template_kwargs");
-    if (more) json_object_foreach(given, name, value)
-            if (json_object_set(r->variables, name, value) != 0) return stlora_fail(err, STLORA_E_NOMEM, "no memory for variables");
+    if (more)
+        json_object_foreach(given, name, value) if (json_object_set(r->variables, name, value) != 0) return stlora_fail(
+            err, STLORA_E_NOMEM, "no memory for variables");
     return STLORA_OK;
 }
 

@@ -14,8 +14,8 @@ struct stlora_chat_template {
     stlora_jprogram program;
 };
 
-stlora_status stlora_chat_template_compile(stlora_chat_template **out, const char *name, const char *text, size_t length,
-                                           stlora_error *err)
+stlora_status stlora_chat_template_compile(stlora_chat_template **out, const char *name, const char *text,
+                                           size_t length, stlora_error *err)
 {
     stlora_chat_template *made;
     STLORA_TRY(stlora_alloc(&made, 1, sizeof *made, "chat template", err));
@@ -54,7 +54,8 @@ const char *stlora_chat_template_name(const stlora_chat_template *chat_template)
 {
     for (size_t i = 0; i < stlora_known_template_count; i++) {
         const stlora_known_template *known = &stlora_known_templates[i];
-        if (strlen(known->text) == chat_template->length && memcmp(known->text, chat_template->text, chat_template->length) == 0)
+        if (strlen(known->text) == chat_template->length &&
+            memcmp(known->text, chat_template->text, chat_template->length) == 0)
             return known->name;
     }
     return NULL;
@@ -126,9 +127,9 @@ static bool give_all(stlora_jrun *run, stlora_jscope *scope, const stlora_chat_i
     if (input->eos_token && !give(run, scope, "eos_token", stlora_jwords(input->eos_token))) return false;
     if (!give(run, scope, "documents", stlora_jnone())) return false;
     const char *name;
-    json_t *value, *variables = (json_t *)(uintptr_t)input->variables; // jansson's iterators are not const; nothing is changed
-    json_object_foreach(variables, name, value)
-        if (!give_json(run, scope, name, value)) return false;
+    json_t *value,
+        *variables = (json_t *)(uintptr_t)input->variables; // jansson's iterators are not const; nothing is changed
+    json_object_foreach(variables, name, value) if (!give_json(run, scope, name, value)) return false;
     if (!give(run, scope, "add_generation_prompt", stlora_jbool(input->add_generation_prompt))) return false;
     return give_json(run, scope, "tools", input->tools) && give_messages(run, scope, input->messages);
 }
@@ -154,7 +155,11 @@ stlora_status stlora_chat_template_render(const stlora_chat_template *chat_templ
 {
     stlora_jscope given = {0}, top = {.around = &given};
     stlora_jrender render = {.program = &chat_template->program, .scope = &top};
-    stlora_jrun run = {.pool = {.limit = VALUES_MAX}, .name = chat_template->name, .err = err, .steps = STEPS_MAX, .now = input->now,
+    stlora_jrun run = {.pool = {.limit = VALUES_MAX},
+                       .name = chat_template->name,
+                       .err = err,
+                       .steps = STEPS_MAX,
+                       .now = input->now,
                        .render = &render};
     render.root.run = &run;
     render.out = &render.root;

@@ -17,15 +17,16 @@ typedef struct stlora_chat_template stlora_chat_template; /* compiled, immutable
 /* stlora_chat_template_compile: creates *out from text[0, length), UTF-8. name (copied: a path, "tokenizer_config.json: chat_template")
  * begins every sentence about it, which has line and column. STLORA_E_FORMAT: no template. STLORA_E_UNSUPPORTED: a statement, filter or
  * function of Jinja that is not here, by name. Pair with _free. */
-STLORA_NODISCARD stlora_status stlora_chat_template_compile(stlora_chat_template **out, const char *name, const char *text, size_t length,
-                                                            stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_chat_template_compile(stlora_chat_template **out, const char *name,
+                                                            const char *text, size_t length, stlora_error *err);
 void stlora_chat_template_free(stlora_chat_template *chat_template);
 
 /* stlora_chat_template_find: creates *out from the template of a model directory: chat_template.jinja, else chat_template of
  * tokenizer_config.json, a string or a list of {"name", "template"}. choice NULL is the one named "default" (the first where there is none
  * of that name). Otherwise choice is a FILE, or the NAME of one in the list, or of one that is built in. dir may be NULL where choice is
  * given. STLORA_E_UNSUPPORTED: the directory has none. STLORA_E_USAGE: no file and no template has this name. */
-STLORA_NODISCARD stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *dir, const char *choice, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *dir,
+                                                         const char *choice, stlora_error *err);
 
 /* stlora_chat_special_tokens: a new object of the special tokens that a model directory names, {"bos_token": "<s>", "eos_token": ...}, from
  * tokenizer_config.json, then special_tokens_map.json: what Transformers hands to a template, to be given as `variables`. */
@@ -63,8 +64,9 @@ typedef struct stlora_chat_text {
 
 /* stlora_chat_template_render: creates *out, freed with stlora_chat_text_free. STLORA_E_FORMAT: the template's own raise_exception with its
  * sentence, a fault of the template on these messages (an undefined value used, a wrong type), or a bound exceeded. STLORA_E_NOMEM. */
-STLORA_NODISCARD stlora_status stlora_chat_template_render(const stlora_chat_template *chat_template, const stlora_chat_input *input,
-                                                           stlora_chat_text *out, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_chat_template_render(const stlora_chat_template *chat_template,
+                                                           const stlora_chat_input *input, stlora_chat_text *out,
+                                                           stlora_error *err);
 void stlora_chat_text_free(stlora_chat_text *text);
 
 #endif

@@ -66,7 +66,9 @@ static stlora_status compile_config(stlora_chat_template **out, const char *path
     bool list = json_is_array(found);
     (void)snprintf(place, sizeof place, "%s: chat_template", path);
     if (found && !list && !json_is_string(found) && !json_is_null(found))
-        status = stlora_fail(err, STLORA_E_FORMAT, "%s: wanted a string or a list of {\"name\", \"template\"}, found %s", place, stlora_json_type(found));
+        status =
+            stlora_fail(err, STLORA_E_FORMAT, "%s: wanted a string or a list of {\"name\", \"template\"}, found %s",
+                        place, stlora_json_type(found));
     if (list)
         found = named_in(found, name);
     else if (name)
@@ -93,11 +95,15 @@ static stlora_status no_such(const char *choice, stlora_error *err)
 {
     char names[256] = "";
     for (size_t i = 0, used = 0; i < stlora_known_template_count; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", stlora_known_templates[i].name);
-    return stlora_fail(err, STLORA_E_USAGE, "the chat template '%s' is no file, is not in the model's directory, and is not built in (%s)", choice, names);
+        used +=
+            (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", stlora_known_templates[i].name);
+    return stlora_fail(err, STLORA_E_USAGE,
+                       "the chat template '%s' is no file, is not in the model's directory, and is not built in (%s)",
+                       choice, names);
 }
 
-stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *dir, const char *choice, stlora_error *err)
+stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *dir, const char *choice,
+                                        stlora_error *err)
 {
     char path[PATH_SIZE];
     stlora_chat_template *found = NULL;
@@ -110,7 +116,9 @@ stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *
     if (!found && choice) return no_such(choice, err);
     if (!found && !is_there(dir)) return stlora_fail(err, STLORA_E_IO, "%s: there is no such directory", dir);
     if (!found)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s has no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json", dir);
+        return stlora_fail(
+            err, STLORA_E_UNSUPPORTED,
+            "%s has no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json", dir);
     *out = found;
     return STLORA_OK;
 }
@@ -126,7 +134,8 @@ static const char *token_text(const json_t *value)
 /* Adds the file's tokens that are not known yet. */
 static stlora_status add_tokens(json_t *tokens, const char *path, stlora_error *err)
 {
-    static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+    static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                        "pad_token", "cls_token", "mask_token"};
     json_t *root;
     if (!is_file(path)) return STLORA_OK;
     STLORA_TRY(stlora_config_json_load(&root, path, err));

@@ -42,7 +42,8 @@ bool stlora_jown_attribute(stlora_jrun *run, stlora_jvalue object, stlora_jtext 
         *out = stlora_jstring(own.data, own.length);
         return true;
     }
-    if (object.kind == STLORA_J_TUPLE && object.as.list->title && (stlora_jtext_is(name, "grouper") || stlora_jtext_is(name, "list"))) {
+    if (object.kind == STLORA_J_TUPLE && object.as.list->title &&
+        (stlora_jtext_is(name, "grouper") || stlora_jtext_is(name, "list"))) {
         *out = object.as.list->items[name.data[0] == 'l'];
         return true;
     }
@@ -108,8 +109,10 @@ static int64_t place_of(int64_t index, size_t count)
 static bool no_element(stlora_jrun *run, stlora_jvalue object, stlora_jvalue key, stlora_jvalue *out)
 {
     stlora_jbuilder reason = {.run = run};
-    if (!stlora_jput_words(&reason, stlora_jtype(object)) || !stlora_jput_words(&reason, " object has no element ")) return false;
-    if (stlora_jis_number(key) ? !stlora_jput_repr(&reason, key) : !stlora_jput_words(&reason, stlora_jtype(key))) return false;
+    if (!stlora_jput_words(&reason, stlora_jtype(object)) || !stlora_jput_words(&reason, " object has no element "))
+        return false;
+    if (stlora_jis_number(key) ? !stlora_jput_repr(&reason, key) : !stlora_jput_words(&reason, stlora_jtype(key)))
+        return false;
     *out = (stlora_jvalue){.kind = STLORA_J_UNDEFINED, .tag = 1, .as.text = stlora_jbuilt_text(&reason)};
     return true;
 }
@@ -157,7 +160,8 @@ bool stlora_jitem(stlora_jrun *run, stlora_jvalue object, stlora_jvalue key, stl
 
 /* ---- slices ---- */
 
-static bool bound_of(stlora_jrun *run, stlora_jvalue bound, int64_t missing, int64_t low, int64_t high, int64_t count, int64_t *out)
+static bool bound_of(stlora_jrun *run, stlora_jvalue bound, int64_t missing, int64_t low, int64_t high, int64_t count,
+                     int64_t *out)
 {
     *out = missing;
     if (bound.kind == STLORA_J_MISSING || bound.kind == STLORA_J_NONE) return true;
@@ -169,7 +173,8 @@ static bool bound_of(stlora_jrun *run, stlora_jvalue bound, int64_t missing, int
     return true;
 }
 
-static bool slice_text(stlora_jrun *run, stlora_jtext text, int64_t start, int64_t step, size_t count, stlora_jvalue *out)
+static bool slice_text(stlora_jrun *run, stlora_jtext text, int64_t start, int64_t step, size_t count,
+                       stlora_jvalue *out)
 {
     if (!stlora_jcharge(run, text.length / 16)) return false;
     if (step == 1) {
@@ -240,8 +245,8 @@ bool stlora_jlength(stlora_jrun *run, stlora_jvalue value, size_t *out)
 
 bool stlora_jis_iterable(stlora_jvalue value)
 {
-    return value.kind == STLORA_J_UNDEFINED || value.kind == STLORA_J_STRING || value.kind == STLORA_J_DICT || is_sequence(value) ||
-           value.kind == STLORA_J_VIEW || value.kind == STLORA_J_ITERATOR;
+    return value.kind == STLORA_J_UNDEFINED || value.kind == STLORA_J_STRING || value.kind == STLORA_J_DICT ||
+           is_sequence(value) || value.kind == STLORA_J_VIEW || value.kind == STLORA_J_ITERATOR;
 }
 
 bool stlora_jwalk(stlora_jrun *run, stlora_jvalue value, const stlora_jvalue **items, size_t *count)

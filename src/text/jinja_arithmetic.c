@@ -44,7 +44,8 @@ static bool compute_integers(stlora_jrun *run, stlora_jsign sign, int64_t a, int
     if (sign == STLORA_J_MUL) fits = !__builtin_mul_overflow(a, b, &result);
     if (sign == STLORA_J_DIV || sign == STLORA_J_FLOORDIV || sign == STLORA_J_MOD) {
         if (b == 0)
-            return stlora_jfault(run, "%s", sign == STLORA_J_DIV ? "division by zero" : "integer division or modulo by zero");
+            return stlora_jfault(run, "%s",
+                                 sign == STLORA_J_DIV ? "division by zero" : "integer division or modulo by zero");
         if (sign == STLORA_J_DIV) {
             *out = stlora_jreal((double)((long double)a / (long double)b));
             return true;
@@ -143,7 +144,8 @@ bool stlora_jcompute(stlora_jrun *run, stlora_jsign sign, stlora_jvalue a, stlor
     if (sign == STLORA_J_ADD && a.kind == b.kind && is_repeatable(a)) {
         if (a.kind != STLORA_J_STRING) return join_lists(run, a, b, out);
         stlora_jbuilder text = {.run = run};
-        if (!stlora_jput(&text, a.as.text.data, a.as.text.length) || !stlora_jput(&text, b.as.text.data, b.as.text.length))
+        if (!stlora_jput(&text, a.as.text.data, a.as.text.length) ||
+            !stlora_jput(&text, b.as.text.data, b.as.text.length))
             return false;
         *out = stlora_jbuilt(&text);
         return true;
@@ -152,7 +154,8 @@ bool stlora_jcompute(stlora_jrun *run, stlora_jsign sign, stlora_jvalue a, stlor
     if (sign == STLORA_J_MUL && is_repeatable(b) && stlora_jis_integer(a, &x)) return repeat(run, b, x, out);
     if (sign == STLORA_J_ADD && a.kind == STLORA_J_STRING)
         return stlora_jfault(run, "can only concatenate str (not \"%s\") to str", stlora_jtype(b));
-    return stlora_jfault(run, "unsupported operand type(s) for %s: '%s' and '%s'", signs[sign], stlora_jtype(a), stlora_jtype(b));
+    return stlora_jfault(run, "unsupported operand type(s) for %s: '%s' and '%s'", signs[sign], stlora_jtype(a),
+                         stlora_jtype(b));
 }
 
 bool stlora_jnegate(stlora_jrun *run, bool minus, stlora_jvalue a, stlora_jvalue *out)
@@ -163,7 +166,8 @@ bool stlora_jnegate(stlora_jrun *run, bool minus, stlora_jvalue a, stlora_jvalue
         *out = stlora_jreal(minus ? -a.as.real : a.as.real);
         return true;
     }
-    if (!stlora_jis_integer(a, &integer)) return stlora_jfault(run, "bad operand type for unary %s: '%s'", minus ? "-" : "+", stlora_jtype(a));
+    if (!stlora_jis_integer(a, &integer))
+        return stlora_jfault(run, "bad operand type for unary %s: '%s'", minus ? "-" : "+", stlora_jtype(a));
     if (minus && integer == INT64_MIN) return too_large(run);
     *out = stlora_jint(minus ? -integer : integer);
     return true;

@@ -19,8 +19,8 @@ static size_t parameter_of(const char *parameters, stlora_jtext name, size_t *co
     return found;
 }
 
-bool stlora_jcall_builtin(stlora_jrun *run, const stlora_jbuiltin *builtin, stlora_jvalue self, const stlora_jarguments *args,
-                          stlora_jvalue *out)
+bool stlora_jcall_builtin(stlora_jrun *run, const stlora_jbuiltin *builtin, stlora_jvalue self,
+                          const stlora_jarguments *args, stlora_jvalue *out)
 {
     if (!builtin->parameters) return builtin->wild(run, self, args, out);
     stlora_jvalue bound[STLORA_J_PARAMETERS] = {{0}};
@@ -29,7 +29,8 @@ bool stlora_jcall_builtin(stlora_jrun *run, const stlora_jbuiltin *builtin, stlo
     size_t count;
     (void)parameter_of(parameters += nameless, (stlora_jtext){"", 0}, &count);
     if (args->count > count)
-        return stlora_jfault(run, "%s takes at most %zu argument(s), %zu were given", builtin->name, count, args->count);
+        return stlora_jfault(run, "%s takes at most %zu argument(s), %zu were given", builtin->name, count,
+                             args->count);
     for (size_t i = 0; i < args->count; i++)
         bound[i] = args->values[i];
     for (size_t i = 0; i < args->named_count; i++) {
@@ -48,7 +49,8 @@ bool stlora_jcall_builtin(stlora_jrun *run, const stlora_jbuiltin *builtin, stlo
 bool stlora_jwant_text(stlora_jrun *run, stlora_jvalue value, const char *what, stlora_jtext *out)
 {
     if (value.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, value);
-    if (value.kind != STLORA_J_STRING) return stlora_jfault(run, "%s is a %s where a str is wanted", what, stlora_jtype(value));
+    if (value.kind != STLORA_J_STRING)
+        return stlora_jfault(run, "%s is a %s where a str is wanted", what, stlora_jtype(value));
     *out = value.as.text;
     return true;
 }
@@ -56,7 +58,8 @@ bool stlora_jwant_text(stlora_jrun *run, stlora_jvalue value, const char *what, 
 bool stlora_jwant_integer(stlora_jrun *run, stlora_jvalue value, const char *what, int64_t *out)
 {
     if (value.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, value);
-    return stlora_jis_integer(value, out) || stlora_jfault(run, "%s is a %s where an int is wanted", what, stlora_jtype(value));
+    return stlora_jis_integer(value, out) ||
+           stlora_jfault(run, "%s is a %s where an int is wanted", what, stlora_jtype(value));
 }
 
 /* ---- global functions ---- */
@@ -109,12 +112,14 @@ static bool make_dict(stlora_jrun *run, const stlora_jarguments *args, stlora_jk
     } else if (args->count) {
         const stlora_jvalue *items;
         size_t count;
+        if (args->values[0].kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, args->values[0]);
         if (!stlora_jwalk(run, args->values[0], &items, &count)) return false;
         for (size_t i = 0; i < count; i++)
             if (!add_pair(run, out->as.dict, items[i])) return false;
     }
     for (size_t i = 0; i < args->named_count; i++)
-        if (!stlora_jdict_set(run, out->as.dict, stlora_jstring(args->names[i].data, args->names[i].length), args->named[i]))
+        if (!stlora_jdict_set(run, out->as.dict, stlora_jstring(args->names[i].data, args->names[i].length),
+                              args->named[i]))
             return false;
     return true;
 }
@@ -203,13 +208,16 @@ static bool loop_changed(stlora_jrun *run, stlora_jvalue self, const stlora_jarg
 
 bool stlora_jloop_attribute(stlora_jrun *run, stlora_jloop *loop, stlora_jtext name, stlora_jvalue *out)
 {
-    static const stlora_jbuiltin methods[] = {{"cycle", NULL, 0, NULL, loop_cycle}, {"changed", NULL, 0, NULL, loop_changed}};
+    static const stlora_jbuiltin methods[] = {{"cycle", NULL, 0, NULL, loop_cycle},
+                                              {"changed", NULL, 0, NULL, loop_changed}};
     int64_t index = (int64_t)loop->index, count = (int64_t)loop->count;
     const struct {
         const char *name;
         int64_t value;
-    } numbers[] = {{"index", index + 1}, {"index0", index},         {"length", count}, {"revindex", count - index},
-                   {"depth", 1},         {"revindex0", count - index - 1}, {"depth0", 0}};
+    } numbers[] = {{"index", index + 1}, {"index0", index},
+                   {"length", count},    {"revindex", count - index},
+                   {"depth", 1},         {"revindex0", count - index - 1},
+                   {"depth0", 0}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (stlora_jtext_is(name, numbers[i].name)) return *out = stlora_jint(numbers[i].value), true;
     if (stlora_jtext_is(name, "first")) return *out = stlora_jbool(index == 0), true;

@@ -17,13 +17,15 @@ bool stlora_jis_space(uint32_t point)
 
 static bool is_upper(uint32_t point)
 {
-    return kind_of(point) == UTF8PROC_CATEGORY_LU || (point >= 0x2160 && point <= 0x216F) || (point >= 0x24B6 && point <= 0x24CF);
+    return kind_of(point) == UTF8PROC_CATEGORY_LU || (point >= 0x2160 && point <= 0x216F) ||
+           (point >= 0x24B6 && point <= 0x24CF);
 }
 
 static bool is_lower(uint32_t point)
 {
-    return kind_of(point) == UTF8PROC_CATEGORY_LL || point == 0xAA || point == 0xBA || (point >= 0x2170 && point <= 0x217F) ||
-           (point >= 0x24D0 && point <= 0x24E9) || (point >= 0x2B0 && point <= 0x2B8);
+    return kind_of(point) == UTF8PROC_CATEGORY_LL || point == 0xAA || point == 0xBA ||
+           (point >= 0x2170 && point <= 0x217F) || (point >= 0x24D0 && point <= 0x24E9) ||
+           (point >= 0x2B0 && point <= 0x2B8);
 }
 
 static bool is_cased(uint32_t point)
@@ -44,8 +46,9 @@ static bool is_decimal(uint32_t point)
 
 static bool is_digit(uint32_t point)
 {
-    return is_decimal(point) || point == 0xB2 || point == 0xB3 || point == 0xB9 || (point >= 0x2070 && point <= 0x2079 && point != 0x2071) ||
-           (point >= 0x2080 && point <= 0x2089) || (point >= 0x2460 && point <= 0x2468);
+    return is_decimal(point) || point == 0xB2 || point == 0xB3 || point == 0xB9 ||
+           (point >= 0x2070 && point <= 0x2079 && point != 0x2071) || (point >= 0x2080 && point <= 0x2089) ||
+           (point >= 0x2460 && point <= 0x2468);
 }
 
 static bool is_alnum(uint32_t point)
@@ -58,7 +61,7 @@ bool stlora_jis_word(uint32_t point)
     return is_alnum(point) || point == '_';
 }
 
-static bool is_printable(uint32_t point)
+bool stlora_jis_printable(uint32_t point)
 {
     utf8proc_category_t kind = kind_of(point);
     return point == ' ' || (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_SO);
@@ -100,7 +103,8 @@ static bool is_identifier(stlora_jtext text)
 {
     for (size_t at = 0, size; at < text.length; at += size) {
         uint32_t point = stlora_utf8_read(text.data + at, &size);
-        if (point != '_' && !is_alpha(point) && (at == 0 || !(is_decimal(point) || stlora_is_mark(point)))) return false;
+        if (point != '_' && !is_alpha(point) && (at == 0 || !(is_decimal(point) || stlora_is_mark(point))))
+            return false;
     }
     return text.length > 0;
 }
@@ -110,8 +114,14 @@ bool stlora_jis_all(stlora_jtext text, const char *method)
     static const struct {
         const char *name;
         bool (*test)(uint32_t point);
-    } tests[] = {{"isalpha", is_alpha},   {"isdigit", is_digit},         {"isdecimal", is_decimal},    {"isnumeric", stlora_is_numeric},
-                 {"isalnum", is_alnum},   {"isspace", stlora_jis_space}, {"isprintable", is_printable}, {"isascii", is_ascii}};
+    } tests[] = {{"isalpha", is_alpha},
+                 {"isdigit", is_digit},
+                 {"isdecimal", is_decimal},
+                 {"isnumeric", stlora_is_numeric},
+                 {"isalnum", is_alnum},
+                 {"isspace", stlora_jis_space},
+                 {"isprintable", stlora_jis_printable},
+                 {"isascii", is_ascii}};
     if (strcmp(method, "isupper") == 0 || strcmp(method, "islower") == 0) return all_of_case(text, method[2] == 'u');
     if (strcmp(method, "istitle") == 0) return is_title(text);
     if (strcmp(method, "isidentifier") == 0) return is_identifier(text);
@@ -119,7 +129,7 @@ bool stlora_jis_all(stlora_jtext text, const char *method)
         if (strcmp(method, tests[i].name) != 0) continue;
         for (size_t at = 0, size; at < text.length; at += size)
             if (!tests[i].test(stlora_utf8_read(text.data + at, &size))) return false;
-        return text.length > 0 || tests[i].test == is_ascii || tests[i].test == is_printable;
+        return text.length > 0 || tests[i].test == is_ascii || tests[i].test == stlora_jis_printable;
     }
     return false;
 }
@@ -130,16 +140,24 @@ bool stlora_jis_all(stlora_jtext text, const char *method)
 static const struct {
     uint32_t point;
     const char *upper, *title;
-} several[] = {{0xDF, "SS", "Ss"},     {0x149, "\xCA\xBCN", "\xCA\xBCN"},
+} several[] = {{0xDF, "SS", "Ss"},
+               {0x149, "\xCA\xBCN", "\xCA\xBCN"},
                {0x1F0, "J\xCC\x8C", "J\xCC\x8C"},
                {0x390, "\xCE\x99\xCC\x88\xCC\x81", "\xCE\x99\xCC\x88\xCC\x81"},
                {0x3B0, "\xCE\xA5\xCC\x88\xCC\x81", "\xCE\xA5\xCC\x88\xCC\x81"},
                {0x587, "\xD4\xB5\xD5\x92", "\xD4\xB5\xD6\x82"},
-               {0x1E96, "H\xCC\xB1", "H\xCC\xB1"}, {0x1E97, "T\xCC\x88", "T\xCC\x88"},
-               {0x1E98, "W\xCC\x8A", "W\xCC\x8A"}, {0x1E99, "Y\xCC\x8A", "Y\xCC\x8A"},
+               {0x1E96, "H\xCC\xB1", "H\xCC\xB1"},
+               {0x1E97, "T\xCC\x88", "T\xCC\x88"},
+               {0x1E98, "W\xCC\x8A", "W\xCC\x8A"},
+               {0x1E99, "Y\xCC\x8A", "Y\xCC\x8A"},
                {0x1E9A, "A\xCA\xBE", "A\xCA\xBE"},
-               {0xFB00, "FF", "Ff"},   {0xFB01, "FI", "Fi"},   {0xFB02, "FL", "Fl"},
-               {0xFB03, "FFI", "Ffi"}, {0xFB04, "FFL", "Ffl"}, {0xFB05, "ST", "St"}, {0xFB06, "ST", "St"}};
+               {0xFB00, "FF", "Ff"},
+               {0xFB01, "FI", "Fi"},
+               {0xFB02, "FL", "Fl"},
+               {0xFB03, "FFI", "Ffi"},
+               {0xFB04, "FFL", "Ffl"},
+               {0xFB05, "ST", "St"},
+               {0xFB06, "ST", "St"}};
 
 static bool put_upper(stlora_jbuilder *out, uint32_t point, bool title)
 {

@@ -105,7 +105,8 @@ bool stlora_jorder(stlora_jrun *run, stlora_jvalue a, stlora_jvalue b, const cha
         run->depth--;
         return ok && stlora_jcharge(run, 1);
     }
-    return stlora_jfault(run, "'%s' not supported between instances of '%s' and '%s'", sign, stlora_jtype(a), stlora_jtype(b));
+    return stlora_jfault(run, "'%s' not supported between instances of '%s' and '%s'", sign, stlora_jtype(a),
+                         stlora_jtype(b));
 }
 
 size_t stlora_jfind(stlora_jtext text, stlora_jtext word, size_t from)
@@ -148,8 +149,8 @@ bool stlora_jcontains(stlora_jrun *run, stlora_jvalue item, stlora_jvalue contai
 }
 
 /* Merges the sorted runs [from, middle) and [middle, to). */
-static bool merge(stlora_jrun *run, const stlora_jvalue *keys, size_t *places, size_t *work, size_t from, size_t middle, size_t to,
-                  bool reverse)
+static bool merge(stlora_jrun *run, const stlora_jvalue *keys, size_t *places, size_t *work, size_t from, size_t middle,
+                  size_t to, bool reverse)
 {
     size_t left = from, right = middle;
     for (size_t i = from; i < to; i++) {

@@ -12,14 +12,7 @@ bool stlora_jbind(stlora_jrun *run, stlora_jscope *scope, unsigned symbol, stlor
             scope->bindings[i].value = value;
             return true;
         }
-    if (scope->count == scope->capacity) {
-        size_t capacity = scope->capacity ? scope->capacity * 2 : 4;
-        stlora_jbinding *bindings = stlora_jtake(run, capacity, sizeof *bindings);
-        if (!bindings) return false;
-        if (scope->count) memcpy(bindings, scope->bindings, scope->count * sizeof *bindings);
-        scope->bindings = bindings;
-        scope->capacity = capacity;
-    }
+    if (!stlora_jgrow(run, &scope->bindings, scope->count, &scope->capacity, sizeof *scope->bindings)) return false;
     scope->bindings[scope->count++] = (stlora_jbinding){symbol, value};
     return true;
 }
@@ -58,7 +51,8 @@ static bool eval_dict(stlora_jrun *run, const stlora_jnode *node, stlora_jvalue 
     if (!stlora_jdict_make(run, STLORA_J_DICT, node->list.count / 2, out)) return false;
     for (size_t i = 0; i < node->list.count; i += 2) {
         stlora_jvalue key, value;
-        if (!stlora_jeval(run, node->list.items[i], &key) || !stlora_jeval(run, node->list.items[i + 1], &value)) return false;
+        if (!stlora_jeval(run, node->list.items[i], &key) || !stlora_jeval(run, node->list.items[i + 1], &value))
+            return false;
         run->at = node->list.items[i];
         if (!stlora_jdict_set(run, out->as.dict, key, value)) return false;
     }
@@ -80,7 +74,8 @@ static bool eval_concat(stlora_jrun *run, const stlora_jnode *node, stlora_jvalu
 
 static bool compare(stlora_jrun *run, stlora_jtext sign, stlora_jvalue a, stlora_jvalue b, bool *out)
 {
-    bool in = sign.data[0] == 'i', not_in = sign.data[0] == 'n', same = sign.data[0] == '=', differs = sign.data[0] == '!';
+    bool in = sign.data[0] == 'i', not_in = sign.data[0] == 'n', same = sign.data[0] == '=',
+         differs = sign.data[0] == '!';
     if (in || not_in) {
         if (!stlora_jcontains(run, a, b, out)) return false;
         *out = *out != not_in;
@@ -167,12 +162,15 @@ static bool add_star(stlora_jrun *run, const stlora_jcall *call, stlora_jlist *v
     return true;
 }
 
-static bool add_named(stlora_jrun *run, stlora_jlist *names, stlora_jlist *named, stlora_jtext name, stlora_jvalue value)
+static bool add_named(stlora_jrun *run, stlora_jlist *names, stlora_jlist *named, stlora_jtext name,
+                      stlora_jvalue value)
 {
     for (size_t i = 0; i < names->count; i++)
-        if (names->items[i].as.text.length == name.length && memcmp(names->items[i].as.text.data, name.data, name.length) == 0)
+        if (names->items[i].as.text.length == name.length &&
+            memcmp(names->items[i].as.text.data, name.data, name.length) == 0)
             return stlora_jfault(run, "the argument '%.*s' is given twice", STLORA_JSHOWN(name));
-    return stlora_jlist_push(run, names, stlora_jstring(name.data, name.length)) && stlora_jlist_push(run, named, value);
+    return stlora_jlist_push(run, names, stlora_jstring(name.data, name.length)) &&
+           stlora_jlist_push(run, named, value);
 }
 
 static bool add_star_star(stlora_jrun *run, const stlora_jcall *call, stlora_jlist *names, stlora_jlist *named)
@@ -181,7 +179,8 @@ static bool add_star_star(stlora_jrun *run, const stlora_jcall *call, stlora_jli
     if (!call->star_star) return true;
     if (!stlora_jeval(run, call->star_star, &star)) return false;
     run->at = call->star_star;
-    if (star.kind != STLORA_J_DICT) return stlora_jfault(run, "wanted a dict behind **, found a %s", stlora_jtype(star));
+    if (star.kind != STLORA_J_DICT)
+        return stlora_jfault(run, "wanted a dict behind **, found a %s", stlora_jtype(star));
     for (size_t i = 0; i < star.as.dict->count; i++) {
         stlora_jvalue key = star.as.dict->keys[i];
         if (key.kind != STLORA_J_STRING) return stlora_jfault(run, "keywords must be strings");
@@ -190,14 +189,17 @@ static bool add_star_star(stlora_jrun *run, const stlora_jcall *call, stlora_jli
     return true;
 }
 
-bool stlora_jarguments_of(stlora_jrun *run, const stlora_jcall *call, const stlora_jvalue *with_caller, stlora_jarguments *out)
+bool stlora_jarguments_of(stlora_jrun *run, const stlora_jcall *call, const stlora_jvalue *with_caller,
+                          stlora_jarguments *out)
 {
     *out = (stlora_jarguments){0};
-    if (!call || (!call->values.count && !call->named.count && !call->star && !call->star_star && !with_caller)) return true;
+    if (!call || (!call->values.count && !call->named.count && !call->star && !call->star_star && !with_caller))
+        return true;
     stlora_jvalue value, values, names, named;
     if (!stlora_jlist_make(run, STLORA_J_LIST, call->values.count, &values)) return false;
     for (size_t i = 0; i < call->values.count; i++)
-        if (!stlora_jeval(run, call->values.items[i], &value) || !stlora_jlist_push(run, values.as.list, value)) return false;
+        if (!stlora_jeval(run, call->values.items[i], &value) || !stlora_jlist_push(run, values.as.list, value))
+            return false;
     if (!add_star(run, call, values.as.list)) return false;
     out->values = values.as.list->items;
     out->count = values.as.list->count;
@@ -209,7 +211,8 @@ bool stlora_jarguments_of(stlora_jrun *run, const stlora_jcall *call, const stlo
         if (!stlora_jeval(run, call->named.items[i], &value)) return false;
         if (!add_named(run, names.as.list, named.as.list, call->names[i], value)) return false;
     }
-    if (with_caller && !add_named(run, names.as.list, named.as.list, (stlora_jtext){"caller", 6}, *with_caller)) return false;
+    if (with_caller && !add_named(run, names.as.list, named.as.list, (stlora_jtext){"caller", 6}, *with_caller))
+        return false;
     if (!add_star_star(run, call, names.as.list, named.as.list)) return false;
     stlora_jtext *texts = stlora_jtake(run, names.as.list->count + 1, sizeof *texts);
     if (!texts) return false;
@@ -225,9 +228,11 @@ bool stlora_jcall_value(stlora_jrun *run, stlora_jvalue callee, const stlora_jar
 {
     if (callee.kind == STLORA_J_MACRO) return stlora_jcall_macro(run, callee.as.macro, args, out);
     if (callee.kind == STLORA_J_FUNCTION) return stlora_jcall_builtin(run, callee.as.function, callee, args, out);
-    if (callee.kind == STLORA_J_METHOD) return stlora_jcall_builtin(run, callee.as.method->builtin, callee.as.method->self, args, out);
+    if (callee.kind == STLORA_J_METHOD)
+        return stlora_jcall_builtin(run, callee.as.method->builtin, callee.as.method->self, args, out);
     if (callee.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, callee);
-    if (callee.kind == STLORA_J_LOOP) return stlora_jfail(run, STLORA_E_UNSUPPORTED, "recursive loops are not supported");
+    if (callee.kind == STLORA_J_LOOP)
+        return stlora_jfail(run, STLORA_E_UNSUPPORTED, "recursive loops are not supported");
     return stlora_jfault(run, "'%s' object is not callable", stlora_jtype(callee));
 }
 
@@ -292,13 +297,16 @@ static bool eval_attribute(stlora_jrun *run, const stlora_jnode *node, stlora_jv
 bool stlora_jeval(stlora_jrun *run, const stlora_jnode *node, stlora_jvalue *out)
 {
     static bool (*const by_kind[])(stlora_jrun *, const stlora_jnode *, stlora_jvalue *) = {
-        [STLORA_JN_CONST] = eval_constant,   [STLORA_JN_NAME] = eval_name,          [STLORA_JN_ATTRIBUTE] = eval_attribute,
-        [STLORA_JN_ITEM] = eval_item,        [STLORA_JN_SLICE] = eval_slice,        [STLORA_JN_CALL] = eval_call,
-        [STLORA_JN_FILTER] = eval_builtin,   [STLORA_JN_TEST] = eval_builtin,       [STLORA_JN_NOT] = eval_logic,
-        [STLORA_JN_NEGATIVE] = eval_sign,    [STLORA_JN_POSITIVE] = eval_sign,      [STLORA_JN_MATH] = eval_math,
-        [STLORA_JN_CONCAT] = eval_concat,    [STLORA_JN_COMPARE] = eval_comparison, [STLORA_JN_AND] = eval_logic,
-        [STLORA_JN_OR] = eval_logic,         [STLORA_JN_IF_ELSE] = eval_if_else,    [STLORA_JN_LIST] = eval_items,
-        [STLORA_JN_TUPLE] = eval_items,      [STLORA_JN_DICT] = eval_dict};
+        [STLORA_JN_CONST] = eval_constant,      [STLORA_JN_NAME] = eval_name,
+        [STLORA_JN_ATTRIBUTE] = eval_attribute, [STLORA_JN_ITEM] = eval_item,
+        [STLORA_JN_SLICE] = eval_slice,         [STLORA_JN_CALL] = eval_call,
+        [STLORA_JN_FILTER] = eval_builtin,      [STLORA_JN_TEST] = eval_builtin,
+        [STLORA_JN_NOT] = eval_logic,           [STLORA_JN_NEGATIVE] = eval_sign,
+        [STLORA_JN_POSITIVE] = eval_sign,       [STLORA_JN_MATH] = eval_math,
+        [STLORA_JN_CONCAT] = eval_concat,       [STLORA_JN_COMPARE] = eval_comparison,
+        [STLORA_JN_AND] = eval_logic,           [STLORA_JN_OR] = eval_logic,
+        [STLORA_JN_IF_ELSE] = eval_if_else,     [STLORA_JN_LIST] = eval_items,
+        [STLORA_JN_TUPLE] = eval_items,         [STLORA_JN_DICT] = eval_dict};
     run->at = node;
     if (!stlora_jcharge(run, 1) || !stlora_jenter(run)) return false;
     stlora_jvalue value = {0};

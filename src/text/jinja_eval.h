@@ -35,9 +35,9 @@ typedef enum stlora_jjump { STLORA_J_ON, STLORA_J_BREAK, STLORA_J_CONTINUE } stl
 typedef struct stlora_jrender {
     const stlora_jprogram *program;
     stlora_jscope *scope;
-    stlora_jbuilder root; /* the render's output */
-    stlora_jbuilder *out; /* what is written to now: root, or a block that becomes a value */
-    size_t written;       /* bytes, by all of them */
+    stlora_jbuilder root;   /* the render's output */
+    stlora_jbuilder *out;   /* what is written to now: root, or a block that becomes a value */
+    size_t written;         /* bytes, by all of them */
     stlora_jvalue filtered; /* the body of the filter block at hand */
     stlora_jjump jump;
     stlora_text_span *spans;
@@ -53,9 +53,11 @@ bool stlora_jbind(stlora_jrun *run, stlora_jscope *scope, unsigned symbol, stlor
 /* stlora_jcall_value: calls whatever can be called. */
 bool stlora_jcall_value(stlora_jrun *run, stlora_jvalue callee, const stlora_jarguments *args, stlora_jvalue *out);
 /* stlora_jcall_macro: the text that a macro makes. */
-bool stlora_jcall_macro(stlora_jrun *run, const stlora_jmacro *macro, const stlora_jarguments *args, stlora_jvalue *out);
+bool stlora_jcall_macro(stlora_jrun *run, const stlora_jmacro *macro, const stlora_jarguments *args,
+                        stlora_jvalue *out);
 /* stlora_jarguments_of: evaluates the arguments of a call; with_caller: one more, named caller. */
-bool stlora_jarguments_of(stlora_jrun *run, const stlora_jcall *call, const stlora_jvalue *with_caller, stlora_jarguments *out);
+bool stlora_jarguments_of(stlora_jrun *run, const stlora_jcall *call, const stlora_jvalue *with_caller,
+                          stlora_jarguments *out);
 
 /* stlora_jloop_attribute: loop.name; false where loop has none of that name, or when it fails. */
 bool stlora_jloop_attribute(stlora_jrun *run, stlora_jloop *loop, stlora_jtext name, stlora_jvalue *out);

@@ -2,7 +2,8 @@
  * Guarded by tests/text/test_jinja.c. */
 #include "text/jinja_builtin.h"
 
-bool stlora_jpick(stlora_jrun *run, stlora_jvalue item, stlora_jvalue attribute, stlora_jvalue fallback, bool fold, stlora_jvalue *out)
+bool stlora_jpick(stlora_jrun *run, stlora_jvalue item, stlora_jvalue attribute, stlora_jvalue fallback, bool fold,
+                  stlora_jvalue *out)
 {
     *out = item;
     if (attribute.kind == STLORA_J_STRING) {
@@ -15,15 +16,18 @@ bool stlora_jpick(stlora_jrun *run, stlora_jvalue item, stlora_jvalue attribute,
             bool too_large;
             if (stlora_jis_all(part, "isdigit")) {
                 key = stlora_jint(0);
-                if (!stlora_jparse_integer(part, 10, &key.as.integer, &too_large)) return stlora_jfault(run, "an attribute is no number");
+                if (!stlora_jparse_integer(part, 10, &key.as.integer, &too_large))
+                    return stlora_jfault(run, "an attribute is no number");
             }
             if (!stlora_jitem(run, *out, key, out)) return false;
-            if (out->kind == STLORA_J_UNDEFINED && stlora_jgiven(fallback) && fallback.kind != STLORA_J_NONE) *out = fallback;
+            if (out->kind == STLORA_J_UNDEFINED && stlora_jgiven(fallback) && fallback.kind != STLORA_J_NONE)
+                *out = fallback;
             at = end + 1;
         }
     } else if (stlora_jgiven(attribute) && attribute.kind != STLORA_J_NONE) {
         if (!stlora_jitem(run, item, attribute, out)) return false;
-        if (out->kind == STLORA_J_UNDEFINED && stlora_jgiven(fallback) && fallback.kind != STLORA_J_NONE) *out = fallback;
+        if (out->kind == STLORA_J_UNDEFINED && stlora_jgiven(fallback) && fallback.kind != STLORA_J_NONE)
+            *out = fallback;
     }
     return !fold || out->kind != STLORA_J_STRING || stlora_jrecase(run, out->as.text, STLORA_J_LOWER, out);
 }
@@ -31,6 +35,15 @@ bool stlora_jpick(stlora_jrun *run, stlora_jvalue item, stlora_jvalue attribute,
 static bool is_set(stlora_jvalue argument)
 {
     return stlora_jgiven(argument) && stlora_jtruth(argument);
+}
+
+/* The argument `reverse` goes to Python's sorted, which wants an integer. */
+static bool read_reverse(stlora_jrun *run, stlora_jvalue argument, bool *reverse)
+{
+    int64_t integer = 0;
+    if (stlora_jgiven(argument) && !stlora_jwant_integer(run, argument, "reverse", &integer)) return false;
+    *reverse = integer != 0;
+    return true;
 }
 
 static bool do_length(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)
@@ -91,7 +104,8 @@ static bool do_reverse(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
     (void)arg;
     if (self.kind == STLORA_J_STRING) return stlora_jslice(run, self, backwards, out);
     if (!stlora_jwalk(run, self, &items, &count)) return false;
-    if (!stlora_jlist_make(run, self.kind == STLORA_J_ITERATOR ? STLORA_J_LIST : STLORA_J_ITERATOR, count, out)) return false;
+    if (!stlora_jlist_make(run, self.kind == STLORA_J_ITERATOR ? STLORA_J_LIST : STLORA_J_ITERATOR, count, out))
+        return false;
     for (size_t i = count; i > 0; i--)
         if (!stlora_jlist_push(run, out->as.list, items[i - 1])) return false;
     return true;
@@ -105,7 +119,8 @@ static bool do_items(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *
     if (self.kind == STLORA_J_UNDEFINED) return true;
     if (self.kind != STLORA_J_DICT) return stlora_jfault(run, "Can only get item pairs from a mapping.");
     for (size_t i = 0; i < self.as.dict->count; i++)
-        if (!stlora_jpair(run, self.as.dict->keys[i], self.as.dict->values[i], &pair) || !stlora_jlist_push(run, out->as.list, pair))
+        if (!stlora_jpair(run, self.as.dict->keys[i], self.as.dict->values[i], &pair) ||
+            !stlora_jlist_push(run, out->as.list, pair))
             return false;
     return true;
 }
@@ -121,7 +136,8 @@ static bool do_join(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *a
     for (size_t i = 0; i < count; i++) {
         stlora_jvalue part;
         if (i && !stlora_jput(&builder, between.data, between.length)) return false;
-        if (!stlora_jpick(run, items[i], arg[1], stlora_jnone(), false, &part) || !stlora_jput_str(&builder, part)) return false;
+        if (!stlora_jpick(run, items[i], arg[1], stlora_jnone(), false, &part) || !stlora_jput_str(&builder, part))
+            return false;
     }
     *out = stlora_jbuilt(&builder);
     return true;
@@ -146,8 +162,8 @@ static bool do_sum(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *ar
 /* ---- what orders ---- */
 
 /* What each item is ordered by. */
-static bool keys_of(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jvalue attribute, stlora_jvalue fallback, bool fold,
-                    stlora_jvalue **keys)
+static bool keys_of(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jvalue attribute,
+                    stlora_jvalue fallback, bool fold, stlora_jvalue **keys)
 {
     if (!(*keys = stlora_jtake(run, count + 1, sizeof **keys))) return false;
     for (size_t i = 0; i < count; i++)
@@ -156,17 +172,21 @@ static bool keys_of(stlora_jrun *run, const stlora_jvalue *items, size_t count, 
 }
 
 /* The items in the order of keys. */
-static bool arrange(stlora_jrun *run, const stlora_jvalue *items, const stlora_jvalue *keys, size_t count, bool reverse, stlora_jvalue *out)
+static bool arrange(stlora_jrun *run, const stlora_jvalue *items, const stlora_jvalue *keys, size_t count, bool reverse,
+                    stlora_jvalue *out)
 {
     size_t *places = stlora_jtake(run, count + 1, sizeof *places);
-    if (!places || !stlora_jsort(run, keys, places, count, reverse) || !stlora_jlist_make(run, STLORA_J_LIST, count, out)) return false;
+    if (!places || !stlora_jsort(run, keys, places, count, reverse) ||
+        !stlora_jlist_make(run, STLORA_J_LIST, count, out))
+        return false;
     for (size_t i = 0; i < count; i++)
         if (!stlora_jlist_push(run, out->as.list, items[places[i]])) return false;
     return true;
 }
 
 /* The keys of sort, lists: of one attribute, or of several with commas between. */
-static bool sort_keys(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jvalue attribute, bool fold, stlora_jvalue **keys)
+static bool sort_keys(stlora_jrun *run, const stlora_jvalue *items, size_t count, stlora_jvalue attribute, bool fold,
+                      stlora_jvalue **keys)
 {
     bool path = attribute.kind == STLORA_J_STRING;
     stlora_jtext text = path ? attribute.as.text : (stlora_jtext){"", 0};
@@ -190,25 +210,29 @@ static bool do_sort(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *a
     const stlora_jvalue *items;
     size_t count;
     stlora_jvalue *keys;
-    return stlora_jwalk(run, self, &items, &count) && sort_keys(run, items, count, arg[2], !is_set(arg[1]), &keys) &&
-           arrange(run, items, keys, count, is_set(arg[0]), out);
+    bool reverse;
+    return read_reverse(run, arg[0], &reverse) && stlora_jwalk(run, self, &items, &count) &&
+           sort_keys(run, items, count, arg[2], !is_set(arg[1]), &keys) &&
+           arrange(run, items, keys, count, reverse, out);
 }
 
 static bool do_dictsort(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)
 {
     stlora_jvalue pairs, *keys;
-    bool by_value = false;
+    bool by_value = false, reverse;
+    if (!read_reverse(run, arg[2], &reverse)) return false;
     if (stlora_jgiven(arg[1])) {
         by_value = arg[1].kind == STLORA_J_STRING && stlora_jtext_is(arg[1].as.text, "value");
         if (!by_value && !(arg[1].kind == STLORA_J_STRING && stlora_jtext_is(arg[1].as.text, "key")))
             return stlora_jfault(run, "You can only sort by either \"key\" or \"value\"");
     }
     if (self.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, self);
-    if (self.kind != STLORA_J_DICT) return stlora_jfault(run, "'%s' object has no attribute 'items'", stlora_jtype(self));
+    if (self.kind != STLORA_J_DICT)
+        return stlora_jfault(run, "'%s' object has no attribute 'items'", stlora_jtype(self));
     if (!do_items(run, self, NULL, &pairs)) return false;
     const stlora_jlist *list = pairs.as.list;
     return keys_of(run, list->items, list->count, stlora_jint(by_value), stlora_jnone(), !is_set(arg[0]), &keys) &&
-           arrange(run, list->items, keys, list->count, is_set(arg[2]), out);
+           arrange(run, list->items, keys, list->count, reverse, out);
 }
 
 static bool extreme(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, bool largest, stlora_jvalue *out)
@@ -248,11 +272,14 @@ static bool do_unique(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue 
     stlora_jvalue *keys, seen;
     if (!stlora_jwalk(run, self, &items, &count)) return false;
     if (!keys_of(run, items, count, arg[1], stlora_jnone(), !is_set(arg[0]), &keys)) return false;
-    if (!stlora_jdict_make(run, STLORA_J_DICT, 0, &seen) || !stlora_jlist_make(run, STLORA_J_ITERATOR, 0, out)) return false;
+    if (!stlora_jdict_make(run, STLORA_J_DICT, 0, &seen) || !stlora_jlist_make(run, STLORA_J_ITERATOR, 0, out))
+        return false;
     for (size_t i = 0; i < count; i++) {
         if (!stlora_jdict_get(run, seen.as.dict, keys[i], &found)) return false;
         if (found) continue;
-        if (!stlora_jdict_set(run, seen.as.dict, keys[i], stlora_jnone()) || !stlora_jlist_push(run, out->as.list, items[i])) return false;
+        if (!stlora_jdict_set(run, seen.as.dict, keys[i], stlora_jnone()) ||
+            !stlora_jlist_push(run, out->as.list, items[i]))
+            return false;
     }
     return true;
 }
@@ -263,9 +290,11 @@ static bool do_groupby(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
     size_t count;
     stlora_jvalue *keys;
     bool fold = !is_set(arg[2]);
-    if (!stlora_jwalk(run, self, &items, &count) || !keys_of(run, items, count, arg[0], arg[1], fold, &keys)) return false;
+    if (!stlora_jwalk(run, self, &items, &count) || !keys_of(run, items, count, arg[0], arg[1], fold, &keys))
+        return false;
     size_t *places = stlora_jtake(run, count + 1, sizeof *places);
-    if (!places || !stlora_jsort(run, keys, places, count, false) || !stlora_jlist_make(run, STLORA_J_LIST, 0, out)) return false;
+    if (!places || !stlora_jsort(run, keys, places, count, false) || !stlora_jlist_make(run, STLORA_J_LIST, 0, out))
+        return false;
     for (size_t i = 0; i < count;) {
         stlora_jvalue name, list, group;
         bool same = true;
@@ -294,9 +323,11 @@ static bool do_batch(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *
     if (!stlora_jwalk(run, self, &items, &count) || !stlora_jlist_make(run, STLORA_J_ITERATOR, 0, out)) return false;
     for (size_t i = 0; i < count; i++) {
         if (!stlora_jgiven(part) || (int64_t)part.as.list->count == size) {
-            if (i == 0 && size == 0 && (!stlora_jlist_make(run, STLORA_J_LIST, 0, &part) || !stlora_jlist_push(run, out->as.list, part)))
+            if (i == 0 && size == 0 &&
+                (!stlora_jlist_make(run, STLORA_J_LIST, 0, &part) || !stlora_jlist_push(run, out->as.list, part)))
                 return false; // as Jinja, which begins with an empty one then
-            if (!stlora_jlist_make(run, STLORA_J_LIST, 0, &part) || !stlora_jlist_push(run, out->as.list, part)) return false;
+            if (!stlora_jlist_make(run, STLORA_J_LIST, 0, &part) || !stlora_jlist_push(run, out->as.list, part))
+                return false;
         }
         if (!stlora_jlist_push(run, part.as.list, items[i])) return false;
     }
@@ -317,8 +348,12 @@ static bool do_slice(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *
     for (int64_t i = 0; i < slices; i++) {
         bool extra = i < (int64_t)count % slices;
         size_t size = count / (size_t)slices + extra;
-        if (!make(run, STLORA_J_LIST, items ? items + at : NULL, size, &part) || !stlora_jlist_push(run, out->as.list, part)) return false;
-        if (!extra && stlora_jgiven(arg[1]) && arg[1].kind != STLORA_J_NONE && !stlora_jlist_push(run, part.as.list, arg[1])) return false;
+        if (!make(run, STLORA_J_LIST, items ? items + at : NULL, size, &part) ||
+            !stlora_jlist_push(run, out->as.list, part))
+            return false;
+        if (!extra && stlora_jgiven(arg[1]) && arg[1].kind != STLORA_J_NONE &&
+            !stlora_jlist_push(run, part.as.list, arg[1]))
+            return false;
         at += size;
     }
     return true;

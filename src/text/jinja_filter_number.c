@@ -63,7 +63,8 @@ bool stlora_jparse_integer(stlora_jtext text, int base, int64_t *out, bool *too_
         zeros = zeros && digit == 0;
         gap = false;
         digits++;
-        if (!*too_large && (!stlora_i64_mul(sum, base, &sum) || !stlora_i64_add(sum, minus ? -digit : digit, &sum))) *too_large = true;
+        if (!*too_large && (!stlora_i64_mul(sum, base, &sum) || !stlora_i64_add(sum, minus ? -digit : digit, &sum)))
+            *too_large = true;
     }
     if (digits == 0 || text.data[text.length - 1] == '_' || (decimal && leading && !zeros && digits > 1)) return false;
     *out = sum;
@@ -77,7 +78,8 @@ bool stlora_jparse_real(stlora_jtext text, double *out)
     text = trimmed(text);
     for (size_t i = 0; i < text.length; i++) {
         char c = text.data[i];
-        bool between = i > 0 && i + 1 < text.length && digit_of(text.data[i - 1]) < 10 && digit_of(text.data[i + 1]) < 10;
+        bool between =
+            i > 0 && i + 1 < text.length && digit_of(text.data[i - 1]) < 10 && digit_of(text.data[i + 1]) < 10;
         if (c == '_' && between) continue;
         if (!c || !strchr("0123456789+-.eEinfatyINFATY", c) || length == sizeof clean - 1) return false;
         clean[length++] = c;
@@ -104,7 +106,8 @@ static bool truncated(stlora_jrun *run, double real, stlora_jvalue *out)
 {
     if (isnan(real)) return false;
     if (isinf(real)) return stlora_jfault(run, "cannot convert float infinity to integer");
-    if (fabs(real) >= 9.2e18) return stlora_jfail(run, STLORA_E_UNSUPPORTED, "an integer of more than 64 bits is not supported");
+    if (fabs(real) >= 9.2e18)
+        return stlora_jfail(run, STLORA_E_UNSUPPORTED, "an integer of more than 64 bits is not supported");
     *out = stlora_jint((int64_t)real);
     return true;
 }
@@ -115,13 +118,14 @@ static bool do_int(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *ar
     double real;
     bool too_large = false;
     if (self.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, self);
-    if (stlora_jgiven(arg[1]) && !stlora_jwant_integer(run, arg[1], "int: base", &base)) return false;
+    if (stlora_jgiven(arg[1]) && !stlora_jis_integer(arg[1], &base)) base = -1;
     if (base < 0 || base == 1 || base > 36) base = 37; // no text is a number then
     *out = stlora_jgiven(arg[0]) ? arg[0] : stlora_jint(0);
     if (stlora_jis_integer(self, &integer)) return *out = stlora_jint(integer), true;
     if (self.kind == STLORA_J_FLOAT) return truncated(run, self.as.real, out) || run->status == STLORA_OK;
     if (self.kind != STLORA_J_STRING) return true;
-    if (base != 37 && stlora_jparse_integer(self.as.text, (int)base, &integer, &too_large)) return *out = stlora_jint(integer), true;
+    if (base != 37 && stlora_jparse_integer(self.as.text, (int)base, &integer, &too_large))
+        return *out = stlora_jint(integer), true;
     if (too_large) return stlora_jfail(run, STLORA_E_UNSUPPORTED, "an integer of more than 64 bits is not supported");
     if (!stlora_jparse_real(self.as.text, &real) || !isfinite(real)) return true;
     return truncated(run, real, out);
@@ -144,7 +148,8 @@ static bool do_abs(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *ar
     (void)arg;
     if (self.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, self);
     if (self.kind == STLORA_J_FLOAT) return *out = stlora_jreal(fabs(self.as.real)), true;
-    if (!stlora_jis_integer(self, &integer)) return stlora_jfault(run, "bad operand type for abs(): '%s'", stlora_jtype(self));
+    if (!stlora_jis_integer(self, &integer))
+        return stlora_jfault(run, "bad operand type for abs(): '%s'", stlora_jtype(self));
     return stlora_jnegate(run, integer < 0, self, out);
 }
 
@@ -179,16 +184,20 @@ static bool do_round(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *
     if (stlora_jgiven(arg[0]) && !stlora_jwant_integer(run, arg[0], "round: precision", &places)) return false;
     if (stlora_jgiven(arg[1]) && !stlora_jwant_text(run, arg[1], "round: method", &method)) return false;
     bool ceil_it = stlora_jtext_is(method, "ceil"), common = stlora_jtext_is(method, "common");
-    if (!common && !ceil_it && !stlora_jtext_is(method, "floor")) return stlora_jfault(run, "method must be common, ceil or floor");
+    if (!common && !ceil_it && !stlora_jtext_is(method, "floor"))
+        return stlora_jfault(run, "method must be common, ceil or floor");
     if (self.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(run, self);
-    if (!stlora_jis_number(self)) return stlora_jfault(run, "type %s doesn't define __round__ method", stlora_jtype(self));
+    if (!stlora_jis_number(self))
+        return stlora_jfault(run, "type %s doesn't define __round__ method", stlora_jtype(self));
     bool whole = stlora_jis_integer(self, &integer);
     if (common) {
-        *out = whole ? stlora_jint(places < 0 ? round_integer(integer, places) : integer) : stlora_jreal(round_real(self.as.real, places));
+        *out = whole ? stlora_jint(places < 0 ? round_integer(integer, places) : integer)
+                     : stlora_jreal(round_real(self.as.real, places));
         return true;
     }
     double unit = pow(10, (double)places), real = whole ? (double)integer : self.as.real;
-    if (!isfinite(real)) return stlora_jfault(run, "cannot convert float %s to integer", isnan(real) ? "NaN" : "infinity");
+    if (!isfinite(real))
+        return stlora_jfault(run, "cannot convert float %s to integer", isnan(real) ? "NaN" : "infinity");
     *out = stlora_jreal((ceil_it ? ceil(real * unit) : floor(real * unit)) / unit);
     return true;
 }

@@ -20,7 +20,8 @@ static const stlora_jvalue *argument_named(const stlora_jarguments *args, const 
 
 static bool do_map(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments *args, stlora_jvalue *out)
 {
-    const stlora_jvalue *items, *attribute = argument_named(args, "attribute"), *fallback = argument_named(args, "default");
+    const stlora_jvalue *items, *attribute = argument_named(args, "attribute"),
+                                *fallback = argument_named(args, "default");
     const stlora_jbuiltin *filter = NULL;
     size_t count;
     if (!stlora_jlist_make(run, STLORA_J_ITERATOR, 0, out) || !stlora_jtruth(self)) return run->status == STLORA_OK;
@@ -28,7 +29,8 @@ static bool do_map(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments
         stlora_jtext name;
         if (!args->count) return stlora_jfault(run, "map requires a filter argument");
         if (!stlora_jwant_text(run, args->values[0], "the filter of map", &name)) return false;
-        if (!(filter = stlora_jfilter_find(name))) return stlora_jfault(run, "there is no filter '%.*s'", STLORA_JSHOWN(name));
+        if (!(filter = stlora_jfilter_find(name)))
+            return stlora_jfault(run, "there is no filter '%.*s'", STLORA_JSHOWN(name));
     } else if (args->named_count > 1 + (fallback != NULL)) {
         return stlora_jfault(run, "map has an argument too much beside attribute");
     }
@@ -45,7 +47,8 @@ static bool do_map(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments
 }
 
 /* Keeps the items for which the test, or their own truth, is `wanted`; with by_attribute of what args[0] names in them. */
-static bool choose(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments *args, bool by_attribute, bool wanted, stlora_jvalue *out)
+static bool choose(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments *args, bool by_attribute, bool wanted,
+                   stlora_jvalue *out)
 {
     const stlora_jvalue *items;
     const stlora_jbuiltin *test = NULL;
@@ -55,7 +58,8 @@ static bool choose(stlora_jrun *run, stlora_jvalue self, const stlora_jarguments
     if (args->count > by_attribute) {
         stlora_jtext name;
         if (!stlora_jwant_text(run, args->values[by_attribute], "the test", &name)) return false;
-        if (!(test = stlora_jtest_find(name))) return stlora_jfault(run, "there is no test '%.*s'", STLORA_JSHOWN(name));
+        if (!(test = stlora_jtest_find(name)))
+            return stlora_jfault(run, "there is no test '%.*s'", STLORA_JSHOWN(name));
     }
     stlora_jarguments rest = rest_of(args, (size_t)by_attribute + (test != NULL));
     if (!stlora_jwalk(run, self, &items, &count)) return false;
@@ -93,7 +97,8 @@ static bool do_default(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
     bool boolean = stlora_jgiven(arg[1]) && stlora_jtruth(arg[1]);
     (void)run;
     *out = self;
-    if (self.kind == STLORA_J_UNDEFINED || (boolean && !stlora_jtruth(self))) *out = stlora_jgiven(arg[0]) ? arg[0] : stlora_jwords("");
+    if (self.kind == STLORA_J_UNDEFINED || (boolean && !stlora_jtruth(self)))
+        *out = stlora_jgiven(arg[0]) ? arg[0] : stlora_jwords("");
     return true;
 }
 
@@ -124,7 +129,8 @@ const stlora_jbuiltins stlora_jfilters_pick = {rows, sizeof rows / sizeof *rows}
 
 const stlora_jbuiltin *stlora_jfilter_find(stlora_jtext name)
 {
-    const stlora_jbuiltins *const tables[] = {&stlora_jfilters_text, &stlora_jfilters_list, &stlora_jfilters_pick, &stlora_jfilters_number};
+    const stlora_jbuiltins *const tables[] = {&stlora_jfilters_text, &stlora_jfilters_list, &stlora_jfilters_pick,
+                                              &stlora_jfilters_number};
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (size_t i = 0; i < tables[t]->count; i++)
             if (stlora_jtext_is(name, tables[t]->rows[i].name)) return &tables[t]->rows[i];
@@ -133,7 +139,8 @@ const stlora_jbuiltin *stlora_jfilter_find(stlora_jtext name)
 
 bool stlora_jfilter_known_elsewhere(stlora_jtext name)
 {
-    static const char *const names[] = {"filesizeformat", "pprint", "random", "striptags", "urlencode", "urlize", "wordwrap", "xmlattr"};
+    static const char *const names[] = {"filesizeformat", "pprint", "random",   "striptags",
+                                        "urlencode",      "urlize", "wordwrap", "xmlattr"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (stlora_jtext_is(name, names[i])) return true;
     return false;

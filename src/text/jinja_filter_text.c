@@ -71,7 +71,8 @@ static bool do_escape(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue 
     if (!stlora_jstr(run, self, &text)) return false;
     for (size_t i = 0; i < text.length; i++) {
         const char *mark = text.data[i] ? strchr(marks, text.data[i]) : NULL;
-        if (!(mark ? stlora_jput_words(&builder, names[mark - marks]) : stlora_jput(&builder, text.data + i, 1))) return false;
+        if (!(mark ? stlora_jput_words(&builder, names[mark - marks]) : stlora_jput(&builder, text.data + i, 1)))
+            return false;
     }
     *out = stlora_jbuilt(&builder);
     return true;
@@ -87,8 +88,10 @@ static bool do_replace(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
 {
     stlora_jtext text, old, by;
     int64_t count = -1;
-    if (!stlora_jstr(run, self, &text) || !stlora_jstr(run, arg[0], &old) || !stlora_jstr(run, arg[1], &by)) return false;
-    if (stlora_jgiven(arg[2]) && arg[2].kind != STLORA_J_NONE && !stlora_jwant_integer(run, arg[2], "replace: count", &count))
+    if (!stlora_jstr(run, self, &text) || !stlora_jstr(run, arg[0], &old) || !stlora_jstr(run, arg[1], &by))
+        return false;
+    if (stlora_jgiven(arg[2]) && arg[2].kind != STLORA_J_NONE &&
+        !stlora_jwant_integer(run, arg[2], "replace: count", &count))
         return false;
     return stlora_jreplace(run, text, old, by, count, out);
 }
@@ -153,10 +156,12 @@ static bool do_truncate(stlora_jrun *run, stlora_jvalue self, const stlora_jvalu
     if (!stlora_jwant_text(run, self, "what is truncated", &text)) return false;
     if (stlora_jgiven(arg[0]) && !stlora_jwant_integer(run, arg[0], "truncate: length", &length)) return false;
     if (stlora_jgiven(arg[2]) && !stlora_jwant_text(run, arg[2], "truncate: end", &end)) return false;
-    if (stlora_jgiven(arg[3]) && arg[3].kind != STLORA_J_NONE && !stlora_jwant_integer(run, arg[3], "truncate: leeway", &leeway))
+    if (stlora_jgiven(arg[3]) && arg[3].kind != STLORA_J_NONE &&
+        !stlora_jwant_integer(run, arg[3], "truncate: leeway", &leeway))
         return false;
     int64_t keep = length - (int64_t)stlora_jpoints(end);
-    if (keep < 0 || leeway < 0) return stlora_jfault(run, "truncate wants a length of at least its end's and a leeway of at least 0");
+    if (keep < 0 || leeway < 0)
+        return stlora_jfault(run, "truncate wants a length of at least its end's and a leeway of at least 0");
     int64_t points = (int64_t)stlora_jpoints(text);
     *out = self;
     if (points <= length || points - length <= leeway) return true;
@@ -177,12 +182,14 @@ static bool do_format(stlora_jrun *run, stlora_jvalue self, const stlora_jargume
 {
     stlora_jtext text;
     stlora_jvalue arguments;
-    if (args->count && args->named_count) return stlora_jfault(run, "format takes arguments by place or by name, not both");
+    if (args->count && args->named_count)
+        return stlora_jfault(run, "format takes arguments by place or by name, not both");
     if (!stlora_jstr(run, self, &text)) return false;
     if (args->named_count) {
         if (!stlora_jdict_make(run, STLORA_J_DICT, args->named_count, &arguments)) return false;
         for (size_t i = 0; i < args->named_count; i++)
-            if (!stlora_jdict_set(run, arguments.as.dict, stlora_jstring(args->names[i].data, args->names[i].length), args->named[i]))
+            if (!stlora_jdict_set(run, arguments.as.dict, stlora_jstring(args->names[i].data, args->names[i].length),
+                                  args->named[i]))
                 return false;
     } else {
         if (!stlora_jlist_make(run, STLORA_J_TUPLE, args->count, &arguments)) return false;

@@ -74,12 +74,18 @@ static bool read_directive(formatter *f, directive *d, bool *named, stlora_jvalu
     }
     for (;; f->at++) {
         char c = f->at < f->text.length ? f->text.data[f->at] : '\0';
-        if (c == '-') d->left = true;
-        else if (c == '+') d->plus = true;
-        else if (c == ' ') d->blank = true;
-        else if (c == '#') d->alternate = true;
-        else if (c == '0') d->zero = true;
-        else break;
+        if (c == '-')
+            d->left = true;
+        else if (c == '+')
+            d->plus = true;
+        else if (c == ' ')
+            d->blank = true;
+        else if (c == '#')
+            d->alternate = true;
+        else if (c == '0')
+            d->zero = true;
+        else
+            break;
     }
     if (!read_size(f, &d->width)) return false;
     if (d->width < 0) {
@@ -132,7 +138,8 @@ static bool put_integer(formatter *f, const directive *d, stlora_jvalue value)
     if (value.kind == STLORA_J_UNDEFINED) return stlora_jundefined_fault(f->run, value);
     if (value.kind == STLORA_J_FLOAT && !strchr("xXo", d->type)) {
         if (!isfinite(value.as.real)) return stlora_jfault(f->run, "a number that is not finite is no integer");
-        if (fabs(value.as.real) >= 9.2e18) return stlora_jfail(f->run, STLORA_E_UNSUPPORTED, "an integer of more than 64 bits is not supported");
+        if (fabs(value.as.real) >= 9.2e18)
+            return stlora_jfail(f->run, STLORA_E_UNSUPPORTED, "an integer of more than 64 bits is not supported");
         integer = (int64_t)value.as.real;
     } else if (!stlora_jis_integer(value, &integer)) {
         return stlora_jfault(f->run, "%%%c format: an integer is required, not %s", d->type, stlora_jtype(value));
@@ -159,8 +166,12 @@ static bool put_real(formatter *f, const directive *d, stlora_jvalue value)
     if (!stlora_jis_number(value)) return stlora_jfault(f->run, "must be real number, not %s", stlora_jtype(value));
     double real = stlora_jis_integer(value, &integer) ? (double)integer : value.as.real;
     int precision = d->precision < 0 ? 6 : d->precision > DIGITS_MAX ? DIGITS_MAX : (int)d->precision;
-    const char how[] = {'%', d->alternate ? '#' : '.', d->alternate ? '.' : '*', d->alternate ? '*' : d->type,
-                        d->alternate ? d->type : '\0', '\0'};
+    const char how[] = {'%',
+                        d->alternate ? '#' : '.',
+                        d->alternate ? '.' : '*',
+                        d->alternate ? '*' : d->type,
+                        d->alternate ? d->type : '\0',
+                        '\0'};
     int length = snprintf(text, sizeof text, how, precision, fabs(real));
     return put_padded(f, d, sign_of(d, signbit(real) && !isnan(real)), (stlora_jtext){text, (size_t)length}, true);
 }
@@ -169,7 +180,8 @@ static bool put_character(formatter *f, const directive *d, stlora_jvalue value)
 {
     int64_t point;
     stlora_jbuilder text = {.run = f->run};
-    if (value.kind == STLORA_J_STRING && stlora_jpoints(value.as.text) == 1) return put_padded(f, d, "", value.as.text, false);
+    if (value.kind == STLORA_J_STRING && stlora_jpoints(value.as.text) == 1)
+        return put_padded(f, d, "", value.as.text, false);
     if (!stlora_jis_integer(value, &point) || point < 0 || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000))
         return stlora_jfault(f->run, "%%c requires int or char");
     return stlora_jput_point(&text, (uint32_t)point) && put_padded(f, d, "", stlora_jbuilt_text(&text), false);
@@ -203,7 +215,8 @@ bool stlora_jpercent(stlora_jrun *run, stlora_jtext text, stlora_jvalue argument
         if (mark && !put_directive(&f)) return false;
     }
     bool tuple = arguments.kind == STLORA_J_TUPLE;
-    bool mapping = arguments.kind == STLORA_J_DICT || arguments.kind == STLORA_J_LIST || arguments.kind == STLORA_J_UNDEFINED ||
+    bool mapping = arguments.kind == STLORA_J_DICT || arguments.kind == STLORA_J_LIST ||
+                   arguments.kind == STLORA_J_UNDEFINED ||
                    arguments.kind == STLORA_J_RANGE; // what Python takes for a mapping need not be used
     if (tuple ? f.used < arguments.as.list->count : !mapping && !f.used)
         return stlora_jfault(run, "not all arguments converted during string formatting");

@@ -23,10 +23,11 @@ static bool put_text(stlora_jbuilder *out, stlora_jtext text, bool ascii)
         char escape[16] = "";
         if (name)
             (void)snprintf(escape, sizeof escape, "\\%c", letters[name - names]);
-        else if (point < 0x20 || (ascii && point > 0x7F && point < 0x10000))
+        else if (point < 0x20 || (ascii && point >= 0x7F && point < 0x10000))
             (void)snprintf(escape, sizeof escape, "\\u%04x", point);
         else if (ascii && point >= 0x10000)
-            (void)snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((point - 0x10000) >> 10), 0xDC00 + ((point - 0x10000) & 0x3FF));
+            (void)snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((point - 0x10000) >> 10),
+                           0xDC00 + ((point - 0x10000) & 0x3FF));
         if (!(escape[0] ? stlora_jput_words(out, escape) : stlora_jput(out, text.data + at, size))) return false;
     }
     return stlora_jput_words(out, "\"");
@@ -53,7 +54,8 @@ static bool put_scalar(stlora_jbuilder *out, stlora_jvalue value, const style *h
     if (value.kind == STLORA_J_NONE) return stlora_jput_words(out, "null");
     if (value.kind == STLORA_J_BOOL) return stlora_jput_words(out, value.as.truth ? "true" : "false");
     if (value.kind == STLORA_J_FLOAT) return put_real(out, value.as.real);
-    if (value.kind != STLORA_J_INT) return stlora_jfault(out->run, "Object of type %s is not JSON serializable", stlora_jtype(value));
+    if (value.kind != STLORA_J_INT)
+        return stlora_jfault(out->run, "Object of type %s is not JSON serializable", stlora_jtype(value));
     (void)snprintf(number, sizeof number, "%lld", (long long)value.as.integer);
     return stlora_jput_words(out, number);
 }

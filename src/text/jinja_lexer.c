@@ -41,14 +41,7 @@ static void count_to(lexer *lex, size_t at)
 
 static bool push(lexer *lex, stlora_jtoken_kind kind, size_t at, stlora_jtext text, stlora_jvalue value)
 {
-    if (lex->count == lex->capacity) {
-        size_t capacity = lex->capacity ? lex->capacity * 2 : 64;
-        stlora_jtoken *tokens = stlora_jtake(lex->run, capacity, sizeof *tokens);
-        if (!tokens) return false;
-        if (lex->count) memcpy(tokens, lex->tokens, lex->count * sizeof *tokens);
-        lex->tokens = tokens;
-        lex->capacity = capacity;
-    }
+    if (!stlora_jgrow(lex->run, &lex->tokens, lex->count, &lex->capacity, sizeof *lex->tokens)) return false;
     count_to(lex, at);
     lex->tokens[lex->count++] = (stlora_jtoken){kind, lex->line, lex->column, text, value};
     return true;
@@ -128,7 +121,11 @@ static bool skip_comment(lexer *lex, size_t begin)
     size_t from = begin + 2;
     if (look(lex, from) == '-' || look(lex, from) == '+') from++;
     size_t end = stlora_jfind(lex->text, (stlora_jtext){"#}", 2}, from);
-    if (end > lex->text.length) return refuse_at(lex, begin, "this comment has no end");
+    if (end > lex->text.length && from < lex->text.length) return refuse_at(lex, begin, "this comment has no end");
+    if (end > lex->text.length) { // nothing follows: jinja2 takes that
+        lex->at = lex->text.length;
+        return true;
+    }
     char sign = end > from ? lex->text.data[end - 1] : ' ';
     close_tag(lex, end, sign, true);
     return true;
@@ -176,7 +173,8 @@ static bool is_digit(char c)
 /* Digits with single '_' between them, from `at`: their end. */
 static size_t skip_digits(const lexer *lex, size_t at)
 {
-    while (is_digit(look(lex, at)) || (look(lex, at) == '_' && is_digit(look(lex, at - 1)) && is_digit(look(lex, at + 1))))
+    while (is_digit(look(lex, at)) ||
+           (look(lex, at) == '_' && is_digit(look(lex, at - 1)) && is_digit(look(lex, at + 1))))
         at++;
     return at;
 }
@@ -198,7 +196,8 @@ static size_t integer_end(const lexer *lex, size_t at)
 {
     static const char *const digits[] = {"bB01", "oO01234567", "xX0123456789abcdefABCDEF"};
     for (size_t i = 0; i < 3; i++) {
-        if (look(lex, at) != '0' || !look(lex, at + 1) || !strchr((const char[3]){digits[i][0], digits[i][1], 0}, look(lex, at + 1)))
+        if (look(lex, at) != '0' || !look(lex, at + 1) ||
+            !strchr((const char[3]){digits[i][0], digits[i][1], 0}, look(lex, at + 1)))
             continue;
         size_t end = at + 2;
         for (;;) {
@@ -245,14 +244,15 @@ static bool is_name_point(uint32_t point, bool first)
                (!first && point >= '0' && point <= '9');
     utf8proc_category_t kind = utf8proc_category((utf8proc_int32_t)point);
     bool letter = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
-    return letter || (!first && (kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ND ||
-                                 kind == UTF8PROC_CATEGORY_PC));
+    return letter || (!first && (kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC ||
+                                 kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_PC));
 }
 
 static bool take_name(lexer *lex)
 {
     size_t from = lex->at, size;
-    while (lex->at < lex->text.length && is_name_point(stlora_utf8_read(lex->text.data + lex->at, &size), lex->at == from))
+    while (lex->at < lex->text.length &&
+           is_name_point(stlora_utf8_read(lex->text.data + lex->at, &size), lex->at == from))
         lex->at += size;
     return push_plain(lex, STLORA_JT_NAME, from, lex->at);
 }
@@ -291,8 +291,10 @@ static bool take_escape(lexer *lex, stlora_jbuilder *spelt)
     if (c == 'N') return refuse_at(lex, at, "characters by name (\\N) are not supported");
     if (c == 'x' || c == 'u' || c == 'U') {
         size_t digits = c == 'x' ? 2 : c == 'u' ? 4 : 8;
-        if (!take_hex(lex, lex->at, digits, &point)) return refuse_at(lex, at, "this escape has too few hexadecimal digits");
-        if (point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return refuse_at(lex, at, "this escape is no character");
+        if (!take_hex(lex, lex->at, digits, &point))
+            return refuse_at(lex, at, "this escape has too few hexadecimal digits");
+        if (point > 0x10FFFF || (point >= 0xD800 && point < 0xE000))
+            return refuse_at(lex, at, "this escape is no character");
         lex->at += digits;
         return stlora_jput_point(spelt, point);
     }
@@ -385,7 +387,8 @@ bool stlora_jlex(stlora_jrun *run, stlora_jtext text, const stlora_jtoken **out,
     lexer lex = {.run = run, .text = text, .line_starts = true, .line = 1, .column = 1};
     for (;;) {
         size_t begin = lex.at, end;
-        while (begin < text.length && (text.data[begin] != '{' || !look(&lex, begin + 1) || !strchr("{%#", look(&lex, begin + 1))))
+        while (begin < text.length &&
+               (text.data[begin] != '{' || !look(&lex, begin + 1) || !strchr("{%#", look(&lex, begin + 1))))
             begin++;
         if (begin >= text.length) break;
         char kind = text.data[begin + 1], sign = look(&lex, begin + 2), first, last;
@@ -399,7 +402,8 @@ bool stlora_jlex(stlora_jrun *run, stlora_jtext text, const stlora_jtoken **out,
             ok = take_tag(&lex, begin, kind == '{');
         if (!ok) return false;
     }
-    if (!push_data(&lex, lex.at, text.length) || !push_plain(&lex, STLORA_JT_END, text.length, text.length)) return false;
+    if (!push_data(&lex, lex.at, text.length) || !push_plain(&lex, STLORA_JT_END, text.length, text.length))
+        return false;
     *out = lex.tokens;
     *count = lex.count;
     return true;

@@ -84,7 +84,9 @@ static const stlora_jbuiltin of_dict[] = {
     {"values", "", 0, dict_values, NULL},       {"copy", "", 0, do_copy, NULL},
 };
 static const stlora_jbuiltin of_list[] = {
-    {"index", "/value start stop", 1, list_index, NULL}, {"count", "/value", 1, list_count, NULL}, {"copy", "", 0, do_copy, NULL},
+    {"index", "/value start stop", 1, list_index, NULL},
+    {"count", "/value", 1, list_count, NULL},
+    {"copy", "", 0, do_copy, NULL},
 };
 
 static const stlora_jbuiltin *find_in(const stlora_jbuiltin *rows, size_t count, stlora_jtext name)

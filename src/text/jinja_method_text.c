@@ -14,21 +14,25 @@ bool stlora_jstrip(stlora_jrun *run, stlora_jtext text, stlora_jvalue chars, uns
     if (given && !stlora_jwant_text(run, chars, "what is stripped", &set)) return false;
     while ((sides & 1) && text.length) {
         uint32_t point = stlora_utf8_read(text.data, &size);
-        if (given ? stlora_jfind(set, (stlora_jtext){text.data, size}, 0) > set.length : !stlora_jis_space(point)) break;
+        if (given ? stlora_jfind(set, (stlora_jtext){text.data, size}, 0) > set.length : !stlora_jis_space(point))
+            break;
         text.data += size;
         text.length -= size;
     }
     while ((sides & 2) && text.length) {
         size_t last = stlora_utf8_back(text.data, text.length);
         uint32_t point = stlora_utf8_read(text.data + last, &size);
-        if (given ? stlora_jfind(set, (stlora_jtext){text.data + last, size}, 0) > set.length : !stlora_jis_space(point)) break;
+        if (given ? stlora_jfind(set, (stlora_jtext){text.data + last, size}, 0) > set.length
+                  : !stlora_jis_space(point))
+            break;
         text.length = last;
     }
     *out = stlora_jstring(text.data, text.length);
     return stlora_jcharge(run, text.length / 64);
 }
 
-bool stlora_jreplace(stlora_jrun *run, stlora_jtext text, stlora_jtext old, stlora_jtext by, int64_t count, stlora_jvalue *out)
+bool stlora_jreplace(stlora_jrun *run, stlora_jtext text, stlora_jtext old, stlora_jtext by, int64_t count,
+                     stlora_jvalue *out)
 {
     stlora_jbuilder builder = {.run = run};
     size_t at = 0;
@@ -36,7 +40,8 @@ bool stlora_jreplace(stlora_jrun *run, stlora_jtext text, stlora_jtext old, stlo
     while (count != 0) {
         size_t found = stlora_jfind(text, old, at), size = 0;
         if (found > text.length) break;
-        if (!stlora_jput(&builder, text.data + at, found - at) || !stlora_jput(&builder, by.data, by.length)) return false;
+        if (!stlora_jput(&builder, text.data + at, found - at) || !stlora_jput(&builder, by.data, by.length))
+            return false;
         count -= count > 0;
         at = found + old.length;
         if (old.length) continue;
@@ -52,7 +57,8 @@ bool stlora_jreplace(stlora_jrun *run, stlora_jtext text, stlora_jtext old, stlo
 
 static bool is_line_break(uint32_t point)
 {
-    return (point >= 0x0A && point <= 0x0D) || (point >= 0x1C && point <= 0x1E) || point == 0x85 || point == 0x2028 || point == 0x2029;
+    return (point >= 0x0A && point <= 0x0D) || (point >= 0x1C && point <= 0x1E) || point == 0x85 || point == 0x2028 ||
+           point == 0x2029;
 }
 
 bool stlora_jsplit_lines(stlora_jrun *run, stlora_jtext text, bool keep_ends, stlora_jvalue *out)
@@ -278,7 +284,9 @@ static bool str_rsplit(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
 
 static bool str_splitlines(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)
 {
-    return stlora_jsplit_lines(run, SELF, stlora_jgiven(arg[0]) && stlora_jtruth(arg[0]), out);
+    int64_t keep = 0;
+    if (stlora_jgiven(arg[0]) && !stlora_jwant_integer(run, arg[0], "keepends", &keep)) return false;
+    return stlora_jsplit_lines(run, SELF, keep != 0, out);
 }
 
 static bool partition(stlora_jrun *run, stlora_jtext text, stlora_jvalue arg, bool last, stlora_jvalue *out)
@@ -309,11 +317,14 @@ static bool str_rpartition(stlora_jrun *run, stlora_jvalue self, const stlora_jv
 /* ---- finding ---- */
 
 /* text[start:end] by code points, and the code point at which it begins. */
-static bool part_of(stlora_jrun *run, stlora_jtext text, stlora_jvalue start, stlora_jvalue end, stlora_jtext *out, size_t *first, bool *beyond)
+static bool part_of(stlora_jrun *run, stlora_jtext text, stlora_jvalue start, stlora_jvalue end, stlora_jtext *out,
+                    size_t *first, bool *beyond)
 {
     int64_t points = (int64_t)stlora_jpoints(text), from = 0, to = points;
-    if (stlora_jgiven(start) && start.kind != STLORA_J_NONE && !stlora_jwant_integer(run, start, "the start", &from)) return false;
-    if (stlora_jgiven(end) && end.kind != STLORA_J_NONE && !stlora_jwant_integer(run, end, "the end", &to)) return false;
+    if (stlora_jgiven(start) && start.kind != STLORA_J_NONE && !stlora_jwant_integer(run, start, "the start", &from))
+        return false;
+    if (stlora_jgiven(end) && end.kind != STLORA_J_NONE && !stlora_jwant_integer(run, end, "the end", &to))
+        return false;
     if (from < 0) from = from < -points ? 0 : from + points;
     if (to < 0) to = to < -points ? 0 : to + points;
     if (to > points) to = points;
@@ -325,7 +336,8 @@ static bool part_of(stlora_jrun *run, stlora_jtext text, stlora_jvalue start, st
     return stlora_jcharge(run, text.length / 16);
 }
 
-static bool find_in(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, bool last, bool must, stlora_jvalue *out)
+static bool find_in(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, bool last, bool must,
+                    stlora_jvalue *out)
 {
     stlora_jtext word, part;
     size_t first;
@@ -434,7 +446,9 @@ static bool str_replace(stlora_jrun *run, stlora_jvalue self, const stlora_jvalu
 {
     stlora_jtext old, by;
     int64_t count = -1;
-    if (!stlora_jwant_text(run, arg[0], "what is replaced", &old) || !stlora_jwant_text(run, arg[1], "what replaces", &by)) return false;
+    if (!stlora_jwant_text(run, arg[0], "what is replaced", &old) ||
+        !stlora_jwant_text(run, arg[1], "what replaces", &by))
+        return false;
     if (stlora_jgiven(arg[2]) && !stlora_jwant_integer(run, arg[2], "replace: count", &count)) return false;
     return stlora_jreplace(run, SELF, old, by, count, out);
 }
@@ -512,7 +526,8 @@ static bool str_absent(stlora_jrun *run, stlora_jvalue self, const stlora_jargum
     (void)self;
     (void)args;
     (void)out;
-    return stlora_jfail(run, STLORA_E_UNSUPPORTED, "str.format, encode, casefold and translate are not supported; %% and the filter format are");
+    return stlora_jfail(run, STLORA_E_UNSUPPORTED,
+                        "str.format, encode, casefold and translate are not supported; %% and the filter format are");
 }
 
 static const stlora_jbuiltin rows[] = {

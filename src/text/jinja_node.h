@@ -12,14 +12,14 @@ typedef enum stlora_jnode_kind {
     STLORA_JN_ITEM,      /* a [ b ] */
     STLORA_JN_SLICE,     /* a [ items[0] : items[1] : items[2] ], each may be NULL */
     STLORA_JN_CALL,      /* a ( call ) */
-    STLORA_JN_FILTER,    /* a | builtin ( call ); a NULL: the body of a filter block; builtin NULL: there is none named text */
-    STLORA_JN_TEST,      /* a is builtin ( call ) */
+    STLORA_JN_FILTER, /* a | builtin ( call ); a NULL: the body of a filter block; builtin NULL: there is none named text */
+    STLORA_JN_TEST, /* a is builtin ( call ) */
     STLORA_JN_NOT,
     STLORA_JN_NEGATIVE,
     STLORA_JN_POSITIVE,
-    STLORA_JN_MATH,    /* a sign b */
-    STLORA_JN_CONCAT,  /* items, as text */
-    STLORA_JN_COMPARE, /* a, then items, each a COMPARED */
+    STLORA_JN_MATH,     /* a sign b */
+    STLORA_JN_CONCAT,   /* items, as text */
+    STLORA_JN_COMPARE,  /* a, then items, each a COMPARED */
     STLORA_JN_COMPARED, /* text: the comparison; a: its right side */
     STLORA_JN_AND,
     STLORA_JN_OR,
@@ -30,16 +30,16 @@ typedef enum stlora_jnode_kind {
     /* what is assigned to; also NAME and TUPLE */
     STLORA_JN_NAMESPACED, /* symbol, text: the name; value: the attribute */
     /* statements */
-    STLORA_JN_BODY,   /* items */
-    STLORA_JN_DATA,   /* text */
-    STLORA_JN_OUTPUT, /* a */
-    STLORA_JN_FOR,    /* a: target, b: what is walked, c: the test or NULL; body; other or NULL */
-    STLORA_JN_IF,     /* a: the test; body; other or NULL */
-    STLORA_JN_SET,    /* a: target; b */
-    STLORA_JN_SET_BLOCK, /* a: target; b: filters or NULL; body */
-    STLORA_JN_WITH,   /* items: targets and values in turn; body */
-    STLORA_JN_MACRO,  /* symbol, text; signature; body */
-    STLORA_JN_CALL_BLOCK, /* a: the CALL; signature; body */
+    STLORA_JN_BODY,         /* items */
+    STLORA_JN_DATA,         /* text */
+    STLORA_JN_OUTPUT,       /* a */
+    STLORA_JN_FOR,          /* a: target, b: what is walked, c: the test or NULL; body; other or NULL */
+    STLORA_JN_IF,           /* a: the test; body; other or NULL */
+    STLORA_JN_SET,          /* a: target; b */
+    STLORA_JN_SET_BLOCK,    /* a: target; b: filters or NULL; body */
+    STLORA_JN_WITH,         /* items: targets and values in turn; body */
+    STLORA_JN_MACRO,        /* symbol, text; signature; body */
+    STLORA_JN_CALL_BLOCK,   /* a: the CALL; signature; body */
     STLORA_JN_FILTER_BLOCK, /* a: the filters; body */
     STLORA_JN_GENERATION,   /* body */
     STLORA_JN_BREAK,
@@ -62,8 +62,8 @@ typedef struct stlora_jcall {
 
 /* The parameters of a macro or call block. */
 typedef struct stlora_jsignature {
-    stlora_jnodes names;    /* NAME */
-    stlora_jnodes defaults; /* of the last ones */
+    stlora_jnodes names;                            /* NAME */
+    stlora_jnodes defaults;                         /* of the last ones */
     bool wants_caller, wants_varargs, wants_kwargs; /* its body speaks of them */
 } stlora_jsignature;
 
@@ -92,6 +92,7 @@ typedef struct stlora_jprogram {
 } stlora_jprogram;
 
 /* stlora_jparse: text[0, length) as a program in *out; name begins the sentences. Free its pool in any case. */
-STLORA_NODISCARD stlora_status stlora_jparse(stlora_jprogram *out, const char *name, const char *text, size_t length, stlora_error *err);
+STLORA_NODISCARD stlora_status stlora_jparse(stlora_jprogram *out, const char *name, const char *text, size_t length,
+                                             stlora_error *err);
 
 #endif

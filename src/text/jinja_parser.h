@@ -9,15 +9,15 @@ typedef struct stlora_jparser {
     stlora_jprogram *program;
     const stlora_jtoken *token; /* the one at hand; END is never passed */
     unsigned depth;
-    bool soft;           /* within an if: a filter that is not there fails when it is used */
-    unsigned loops;      /* for blocks around, up to the macro around */
-    unsigned all_loops;  /* for blocks around */
+    bool soft;                    /* within an if: a filter that is not there fails when it is used */
+    unsigned loops;               /* for blocks around, up to the macro around */
+    unsigned all_loops;           /* for blocks around */
     stlora_jsignature *signature; /* of the macro around, or NULL */
 } stlora_jparser;
 
 /* Every function here gives NULL, or false, when it fails. */
-bool stlora_jparser_fail(stlora_jparser *parser, const stlora_jtoken *token, stlora_status status, const char *format, ...)
-    STLORA_PRINTF(4, 5);
+bool stlora_jparser_fail(stlora_jparser *parser, const stlora_jtoken *token, stlora_status status, const char *format,
+                         ...) STLORA_PRINTF(4, 5);
 bool stlora_jparser_unexpected(stlora_jparser *parser, const char *wanted);
 stlora_jnode *stlora_jparser_node(stlora_jparser *parser, stlora_jnode_kind kind, const stlora_jtoken *token);
 bool stlora_jparser_add(stlora_jparser *parser, stlora_jnodes *nodes, const stlora_jnode *node);

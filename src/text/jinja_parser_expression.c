@@ -35,8 +35,10 @@ static stlora_jnode *parse_name(stlora_jparser *parser, bool namespaces)
 {
     const stlora_jtoken *token = parser->token++;
     stlora_jtext name = token->text;
-    if (stlora_jtext_is(name, "true") || stlora_jtext_is(name, "True")) return constant(parser, token, stlora_jbool(true));
-    if (stlora_jtext_is(name, "false") || stlora_jtext_is(name, "False")) return constant(parser, token, stlora_jbool(false));
+    if (stlora_jtext_is(name, "true") || stlora_jtext_is(name, "True"))
+        return constant(parser, token, stlora_jbool(true));
+    if (stlora_jtext_is(name, "false") || stlora_jtext_is(name, "False"))
+        return constant(parser, token, stlora_jbool(false));
     if (stlora_jtext_is(name, "none") || stlora_jtext_is(name, "None")) return constant(parser, token, stlora_jnone());
     bool dotted = namespaces && stlora_jskip_sign(parser, ".");
     stlora_jnode *node = stlora_jparser_node(parser, dotted ? STLORA_JN_NAMESPACED : STLORA_JN_NAME, token);
@@ -79,7 +81,8 @@ static stlora_jnode *parse_dict(stlora_jparser *parser)
 }
 
 /* The items of a tuple, each by `item`; one without a comma stands for itself. */
-static stlora_jnode *parse_items(stlora_jparser *parser, stlora_jnode *(*item)(stlora_jparser *, bool), bool flag, bool in_brackets)
+static stlora_jnode *parse_items(stlora_jparser *parser, stlora_jnode *(*item)(stlora_jparser *, bool), bool flag,
+                                 bool in_brackets)
 {
     const stlora_jtoken *first = parser->token;
     stlora_jnode *node = stlora_jparser_node(parser, STLORA_JN_TUPLE, first);
@@ -127,7 +130,8 @@ stlora_jnode *stlora_jparse_tuple(stlora_jparser *parser, bool with_if)
 static bool can_assign(stlora_jparser *parser, const stlora_jnode *node, const stlora_jtoken *token)
 {
     if (node->kind == STLORA_JN_NAME || node->kind == STLORA_JN_NAMESPACED) return true;
-    if (node->kind != STLORA_JN_TUPLE) return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "nothing can be assigned to this");
+    if (node->kind != STLORA_JN_TUPLE)
+        return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "nothing can be assigned to this");
     for (size_t i = 0; i < node->list.count; i++)
         if (!can_assign(parser, node->list.items[i], token)) return false;
     return true;
@@ -189,26 +193,46 @@ static const stlora_jcall *parse_arguments(stlora_jparser *parser)
     return call;
 }
 
+/* What stands between "[" and "]": an expression, a tuple of them (also of none), or a slice: then *slice has its bounds. */
+static stlora_jnode *parse_subscripts(stlora_jparser *parser, const stlora_jtoken *token, const stlora_jnode *bounds[3],
+                                      bool *slice)
+{
+    size_t part = 0;
+    stlora_jnode *tuple = stlora_jparser_node(parser, STLORA_JN_TUPLE, token), *only = NULL;
+    for (; tuple && !stlora_jat_sign(parser->token, "]");) {
+        if (stlora_jskip_sign(parser, ":")) {
+            if (++part > 2) return stlora_jparser_unexpected(parser, "']'"), NULL;
+            bounds[part - 1] = part == 1 ? only : bounds[part - 1];
+            continue;
+        }
+        if (part ? bounds[part] != NULL : only != NULL && !stlora_jexpect_sign(parser, ","))
+            return stlora_jparser_unexpected(parser, "']'"), NULL;
+        stlora_jnode *one = stlora_jparse_expression(parser, true);
+        if (!one) return NULL;
+        if (part)
+            bounds[part] = one;
+        else if (!stlora_jparser_add(parser, &tuple->list, only = one))
+            return NULL;
+    }
+    *slice = part > 0;
+    if (tuple && part && tuple->list.count > 1)
+        return stlora_jparser_fail(parser, token, STLORA_E_UNSUPPORTED,
+                                   "several subscripts with a slice are not supported"),
+               NULL;
+    return tuple && tuple->list.count == 1 ? only : tuple;
+}
+
 static stlora_jnode *parse_subscript(stlora_jparser *parser, const stlora_jtoken *token, stlora_jnode *object)
 {
     const stlora_jnode *bounds[3] = {NULL, NULL, NULL};
-    size_t colons = 0;
-    while (!stlora_jat_sign(parser->token, "]")) {
-        if (stlora_jat_sign(parser->token, ",")) return stlora_jparser_fail(parser, parser->token, STLORA_E_UNSUPPORTED, "several subscripts are not supported"), NULL;
-        if (stlora_jskip_sign(parser, ":")) {
-            if (++colons > 2) return stlora_jparser_unexpected(parser, "']'"), NULL;
-            continue;
-        }
-        if (bounds[colons]) return stlora_jparser_unexpected(parser, "']'"), NULL;
-        if (!(bounds[colons] = stlora_jparse_expression(parser, true))) return NULL;
-    }
-    if (!colons && !bounds[0]) return stlora_jparser_unexpected(parser, "an expression"), NULL;
-    parser->token++;
-    stlora_jnode *node = stlora_jparser_node(parser, colons ? STLORA_JN_SLICE : STLORA_JN_ITEM, token);
+    bool slice;
+    stlora_jnode *key = parse_subscripts(parser, token, bounds, &slice);
+    stlora_jnode *node = key ? stlora_jparser_node(parser, slice ? STLORA_JN_SLICE : STLORA_JN_ITEM, token) : NULL;
     if (!node) return NULL;
+    parser->token++;
     node->a = object;
-    node->b = bounds[0];
-    for (size_t i = 0; colons && i < 3; i++)
+    node->b = key;
+    for (size_t i = 0; slice && i < 3; i++)
         if (!stlora_jparser_add(parser, &node->list, bounds[i])) return NULL;
     return node;
 }
@@ -217,7 +241,8 @@ static stlora_jnode *parse_attribute(stlora_jparser *parser, const stlora_jtoken
 {
     const stlora_jtoken *name = parser->token++;
     bool number = name->kind == STLORA_JT_NUMBER && name->value.kind == STLORA_J_INT;
-    if (name->kind != STLORA_JT_NAME && !number) return parser->token--, stlora_jparser_unexpected(parser, "a name or number"), NULL;
+    if (name->kind != STLORA_JT_NAME && !number)
+        return parser->token--, stlora_jparser_unexpected(parser, "a name or number"), NULL;
     stlora_jnode *node = stlora_jparser_node(parser, number ? STLORA_JN_ITEM : STLORA_JN_ATTRIBUTE, token);
     if (!node) return NULL;
     node->a = object;
@@ -262,15 +287,18 @@ static bool find_builtin(stlora_jparser *parser, stlora_jnode *node, bool filter
     node->builtin = filter ? stlora_jfilter_find(node->text) : stlora_jtest_find(node->text);
     if (node->builtin || parser->soft) return true;
     if (filter && stlora_jfilter_known_elsewhere(node->text))
-        return stlora_jparser_fail(parser, token, STLORA_E_UNSUPPORTED, "the filter '%.*s' is not supported", STLORA_JSHOWN(node->text));
-    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "there is no %s '%.*s'", filter ? "filter" : "test", STLORA_JSHOWN(node->text));
+        return stlora_jparser_fail(parser, token, STLORA_E_UNSUPPORTED, "the filter '%.*s' is not supported",
+                                   STLORA_JSHOWN(node->text));
+    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "there is no %s '%.*s'", filter ? "filter" : "test",
+                               STLORA_JSHOWN(node->text));
 }
 
 stlora_jnode *stlora_jparse_filters(stlora_jparser *parser, stlora_jnode *node, bool begun)
 {
     while (begun || stlora_jskip_sign(parser, "|")) {
         const stlora_jtoken *token = parser->token++;
-        if (token->kind != STLORA_JT_NAME) return parser->token--, stlora_jparser_unexpected(parser, "the name of a filter"), NULL;
+        if (token->kind != STLORA_JT_NAME)
+            return parser->token--, stlora_jparser_unexpected(parser, "the name of a filter"), NULL;
         stlora_jnode *filter = stlora_jparser_node(parser, STLORA_JN_FILTER, token);
         if (!filter || !find_builtin(parser, filter, true, token)) return NULL;
         filter->a = node;
@@ -295,7 +323,8 @@ static stlora_jnode *parse_test(stlora_jparser *parser, stlora_jnode *object)
     const stlora_jtoken *token = parser->token++;
     bool negated = stlora_jskip_name(parser, "not");
     const stlora_jtoken *name = parser->token++;
-    if (name->kind != STLORA_JT_NAME) return parser->token--, stlora_jparser_unexpected(parser, "the name of a test"), NULL;
+    if (name->kind != STLORA_JT_NAME)
+        return parser->token--, stlora_jparser_unexpected(parser, "the name of a test"), NULL;
     stlora_jnode *node = stlora_jparser_node(parser, STLORA_JN_TEST, name);
     if (!node || !find_builtin(parser, node, false, name)) return NULL;
     node->a = object;
@@ -303,7 +332,8 @@ static stlora_jnode *parse_test(stlora_jparser *parser, stlora_jnode *object)
         if (!(node->call = parse_arguments(parser))) return NULL;
     } else if (begins_argument(parser->token)) {
         if (stlora_jat_name(parser->token, "is"))
-            return stlora_jparser_fail(parser, parser->token, STLORA_E_FORMAT, "tests with 'is' cannot be chained"), NULL;
+            return stlora_jparser_fail(parser, parser->token, STLORA_E_FORMAT, "tests with 'is' cannot be chained"),
+                   NULL;
         stlora_jcall *call = stlora_jtake(parser->run, 1, sizeof *call);
         stlora_jnode *argument = call ? parse_postfix(parser, parse_primary(parser, false)) : NULL;
         if (!argument || !stlora_jparser_add(parser, &call->values, argument)) return NULL;
@@ -332,7 +362,8 @@ static stlora_jnode *parse_filters_and_tests(stlora_jparser *parser, stlora_jnod
 
 /* ---- operators ---- */
 
-static stlora_jnode *two(stlora_jparser *parser, stlora_jnode_kind kind, const stlora_jtoken *token, stlora_jnode *a, stlora_jnode *b)
+static stlora_jnode *two(stlora_jparser *parser, stlora_jnode_kind kind, const stlora_jtoken *token, stlora_jnode *a,
+                         stlora_jnode *b)
 {
     stlora_jnode *node = b ? stlora_jparser_node(parser, kind, token) : NULL;
     if (!node) return NULL;
@@ -430,7 +461,8 @@ static stlora_jnode *parse_comparison(stlora_jparser *parser)
         const stlora_jtoken *at = parser->token;
         stlora_jtext sign = take_comparison(parser);
         if (!sign.data) return node ? node : left;
-        stlora_jnode *right = parse_sum(parser), *compared = right ? stlora_jparser_node(parser, STLORA_JN_COMPARED, at) : NULL;
+        stlora_jnode *right = parse_sum(parser),
+                     *compared = right ? stlora_jparser_node(parser, STLORA_JN_COMPARED, at) : NULL;
         if (!compared || (!node && !(node = stlora_jparser_node(parser, STLORA_JN_COMPARE, token)))) return NULL;
         node->a = left;
         compared->text = sign;
@@ -473,7 +505,8 @@ static stlora_jnode *parse_or(stlora_jparser *parser)
 stlora_jnode *stlora_jparse_expression(stlora_jparser *parser, bool with_if)
 {
     if (++parser->depth > 200)
-        return stlora_jparser_fail(parser, parser->token, STLORA_E_FORMAT, "this expression is nested too deeply"), NULL;
+        return stlora_jparser_fail(parser, parser->token, STLORA_E_FORMAT, "this expression is nested too deeply"),
+               NULL;
     stlora_jnode *node = parse_or(parser);
     while (node && with_if && stlora_jat_name(parser->token, "if")) {
         const stlora_jtoken *token = parser->token++;

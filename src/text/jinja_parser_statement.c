@@ -10,7 +10,8 @@ enum { PROGRAM_LIMIT = 256 << 20 }; /* bytes of a parsed template */
 
 /* ---- what both halves use ---- */
 
-bool stlora_jparser_fail(stlora_jparser *parser, const stlora_jtoken *token, stlora_status status, const char *format, ...)
+bool stlora_jparser_fail(stlora_jparser *parser, const stlora_jtoken *token, stlora_status status, const char *format,
+                         ...)
 {
     char sentence[600];
     const stlora_jnode here = {.line = token->line, .column = token->column};
@@ -31,7 +32,8 @@ bool stlora_jparser_unexpected(stlora_jparser *parser, const char *wanted)
         return stlora_jparser_fail(parser, found, STLORA_E_FORMAT, "the template ends where %s is wanted", wanted);
     if (found->kind == STLORA_JT_VARIABLE_END || found->kind == STLORA_JT_BLOCK_END)
         return stlora_jparser_fail(parser, found, STLORA_E_FORMAT, "the tag ends where %s is wanted", wanted);
-    return stlora_jparser_fail(parser, found, STLORA_E_FORMAT, "wanted %s, found '%.*s'", wanted, STLORA_JSHOWN(found->text));
+    return stlora_jparser_fail(parser, found, STLORA_E_FORMAT, "wanted %s, found '%.*s'", wanted,
+                               STLORA_JSHOWN(found->text));
 }
 
 stlora_jnode *stlora_jparser_node(stlora_jparser *parser, stlora_jnode_kind kind, const stlora_jtoken *token)
@@ -46,14 +48,7 @@ stlora_jnode *stlora_jparser_node(stlora_jparser *parser, stlora_jnode_kind kind
 
 bool stlora_jparser_add(stlora_jparser *parser, stlora_jnodes *nodes, const stlora_jnode *node)
 {
-    if (nodes->count == nodes->capacity) {
-        size_t capacity = nodes->capacity ? nodes->capacity * 2 : 4;
-        const stlora_jnode **items = stlora_jtake(parser->run, capacity, sizeof *items);
-        if (!items) return false;
-        if (nodes->count) memcpy(items, nodes->items, nodes->count * sizeof *items);
-        nodes->items = items;
-        nodes->capacity = capacity;
-    }
+    if (!stlora_jgrow(parser->run, &nodes->items, nodes->count, &nodes->capacity, sizeof *nodes->items)) return false;
     nodes->items[nodes->count++] = node;
     return true;
 }
@@ -62,20 +57,16 @@ bool stlora_jparser_symbol(stlora_jparser *parser, stlora_jtext name, unsigned *
 {
     stlora_jprogram *program = parser->program;
     for (size_t i = 0; i < program->symbol_count; i++) {
-        if (program->symbols[i].length != name.length || memcmp(program->symbols[i].data, name.data, name.length) != 0) continue;
+        if (program->symbols[i].length != name.length || memcmp(program->symbols[i].data, name.data, name.length) != 0)
+            continue;
         *symbol = (unsigned)i;
         return true;
     }
     if (program->symbol_count == 10000)
         return stlora_jparser_fail(parser, parser->token, STLORA_E_FORMAT, "more than 10000 names of variables");
-    if (program->symbol_count == program->symbol_capacity) {
-        size_t capacity = program->symbol_capacity ? program->symbol_capacity * 2 : 32;
-        stlora_jtext *symbols = stlora_jtake(parser->run, capacity, sizeof *symbols);
-        if (!symbols) return false;
-        if (program->symbol_count) memcpy(symbols, program->symbols, program->symbol_count * sizeof *symbols);
-        program->symbols = symbols;
-        program->symbol_capacity = capacity;
-    }
+    if (!stlora_jgrow(parser->run, &program->symbols, program->symbol_count, &program->symbol_capacity,
+                      sizeof *program->symbols))
+        return false;
     program->symbols[program->symbol_count] = name;
     *symbol = (unsigned)program->symbol_count++;
     return true;
@@ -112,7 +103,9 @@ static bool parse_if(stlora_jparser *parser, stlora_jnode *node)
     bool soft = parser->soft;
     parser->soft = true;
     for (;;) {
-        if (!(node->a = stlora_jparse_tuple(parser, false)) || !parse_body(parser, "elif else endif", &node->body, &end)) return false;
+        if (!(node->a = stlora_jparse_tuple(parser, false)) ||
+            !parse_body(parser, "elif else endif", &node->body, &end))
+            return false;
         if (!stlora_jat_name(end, "elif")) break;
         stlora_jnode *next = stlora_jparser_node(parser, STLORA_JN_IF, end);
         if (!next) return false;
@@ -175,7 +168,8 @@ static bool parse_with(stlora_jparser *parser, stlora_jnode *node)
     while (parser->token->kind != STLORA_JT_BLOCK_END) {
         if (node->list.count && !stlora_jexpect_sign(parser, ",")) return false;
         stlora_jnode *target = stlora_jparse_target(parser, false, false);
-        if (!target || !stlora_jparser_add(parser, &node->list, target) || !stlora_jexpect_sign(parser, "=")) return false;
+        if (!target || !stlora_jparser_add(parser, &node->list, target) || !stlora_jexpect_sign(parser, "="))
+            return false;
         stlora_jnode *value = stlora_jparse_expression(parser, true);
         if (!value || !stlora_jparser_add(parser, &node->list, value)) return false;
     }
@@ -236,7 +230,8 @@ static bool parse_call_block(stlora_jparser *parser, stlora_jnode *node)
     if (!signature || (stlora_jat_sign(parser->token, "(") && !parse_signature(parser, signature))) return false;
     const stlora_jtoken *begin = parser->token;
     if (!(node->a = stlora_jparse_expression(parser, true))) return false;
-    if (node->a->kind != STLORA_JN_CALL) return stlora_jparser_fail(parser, begin, STLORA_E_FORMAT, "wanted a call behind 'call'");
+    if (node->a->kind != STLORA_JN_CALL)
+        return stlora_jparser_fail(parser, begin, STLORA_E_FORMAT, "wanted a call behind 'call'");
     return parse_function(parser, node, signature, "endcall");
 }
 
@@ -267,7 +262,8 @@ static bool parse_jump(stlora_jparser *parser, stlora_jnode *node)
 {
     if (parser->loops > 0) return true;
     const stlora_jtoken *token = parser->token - 1;
-    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "%s outside of a loop", node->kind == STLORA_JN_BREAK ? "break" : "continue");
+    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "%s outside of a loop",
+                               node->kind == STLORA_JN_BREAK ? "break" : "continue");
 }
 
 static const struct {
@@ -301,7 +297,9 @@ static stlora_jnode *parse_statement(stlora_jparser *parser)
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
         if (!stlora_jat_name(token, statements[i].name)) continue;
         if (!statements[i].parse)
-            return stlora_jparser_fail(parser, token, STLORA_E_UNSUPPORTED, "the statement '%s' is not supported", statements[i].name), NULL;
+            return stlora_jparser_fail(parser, token, STLORA_E_UNSUPPORTED, "the statement '%s' is not supported",
+                                       statements[i].name),
+                   NULL;
         parser->token++;
         stlora_jnode *node = stlora_jparser_node(parser, statements[i].kind, token);
         if (!node || ++parser->depth > 200) {
@@ -312,7 +310,9 @@ static stlora_jnode *parse_statement(stlora_jparser *parser)
         parser->depth--;
         return node;
     }
-    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "there is no statement '%.*s' here", STLORA_JSHOWN(token->text)), NULL;
+    return stlora_jparser_fail(parser, token, STLORA_E_FORMAT, "there is no statement '%.*s' here",
+                               STLORA_JSHOWN(token->text)),
+           NULL;
 }
 
 /* Whether the token is one of these words. */
@@ -327,7 +327,8 @@ static bool is_among(const stlora_jtoken *token, const char *words)
 }
 
 /* Statements up to the end of the template, or to one of the tags `ends`. */
-static bool parse_statements(stlora_jparser *parser, const char *ends, const stlora_jnode **body, const stlora_jtoken **end)
+static bool parse_statements(stlora_jparser *parser, const char *ends, const stlora_jnode **body,
+                             const stlora_jtoken **end)
 {
     const stlora_jtoken *begin = parser->token;
     stlora_jnode *all = stlora_jparser_node(parser, STLORA_JN_BODY, begin);
@@ -341,7 +342,8 @@ static bool parse_statements(stlora_jparser *parser, const char *ends, const stl
         } else if (token->kind == STLORA_JT_VARIABLE_BEGIN) {
             node = stlora_jparser_node(parser, STLORA_JN_OUTPUT, token);
             if (!node || !(node->a = stlora_jparse_tuple(parser, true))) return false;
-            if (parser->token->kind != STLORA_JT_VARIABLE_END) return stlora_jparser_unexpected(parser, "the end of the tag");
+            if (parser->token->kind != STLORA_JT_VARIABLE_END)
+                return stlora_jparser_unexpected(parser, "the end of the tag");
             parser->token++;
         } else {
             if (ends && is_among(parser->token, ends)) {
@@ -353,7 +355,9 @@ static bool parse_statements(stlora_jparser *parser, const char *ends, const stl
         }
         if (!node || !stlora_jparser_add(parser, &all->list, node)) return false;
     }
-    if (ends) return stlora_jparser_fail(parser, begin, STLORA_E_FORMAT, "the block that begins here has no end; wanted %s", ends);
+    if (ends)
+        return stlora_jparser_fail(parser, begin, STLORA_E_FORMAT, "the block that begins here has no end; wanted %s",
+                                   ends);
     return true;
 }
 
@@ -398,7 +402,8 @@ stlora_status stlora_jparse(stlora_jprogram *out, const char *name, const char *
     stlora_jtext source;
     size_t count;
     const stlora_jtoken *end;
-    if (take_source(&run, text, length, &source) && stlora_jlex(&run, source, &parser.token, &count) && own_symbols(&parser))
+    if (take_source(&run, text, length, &source) && stlora_jlex(&run, source, &parser.token, &count) &&
+        own_symbols(&parser))
         (void)parse_statements(&parser, NULL, &out->body, &end);
     out->pool = run.pool;
     return run.status;

@@ -57,12 +57,17 @@ static bool execute_data(stlora_jrun *run, const stlora_jnode *node)
 
 static bool assign_attribute(stlora_jrun *run, const stlora_jnode *target, stlora_jvalue value)
 {
-    stlora_jnode name = {.kind = STLORA_JN_NAME, .line = target->line, .column = target->column, .symbol = target->symbol, .text = target->text};
+    stlora_jnode name = {.kind = STLORA_JN_NAME,
+                         .line = target->line,
+                         .column = target->column,
+                         .symbol = target->symbol,
+                         .text = target->text};
     stlora_jvalue space;
     if (!stlora_jeval(run, &name, &space)) return false;
     run->at = target;
     if (space.kind != STLORA_J_NAMESPACE) return stlora_jfault(run, "cannot assign attribute on non-namespace object");
-    if (target->value.as.text.data[0] == '_') return stlora_jfault(run, "a namespace has no attributes with '_' in front");
+    if (target->value.as.text.data[0] == '_')
+        return stlora_jfault(run, "a namespace has no attributes with '_' in front");
     return stlora_jdict_set(run, space.as.dict, target->value, value);
 }
 
@@ -74,8 +79,7 @@ static bool assign(stlora_jrun *run, stlora_jscope *scope, const stlora_jnode *t
     size_t count;
     run->at = target;
     if (!stlora_jwalk(run, value, &items, &count)) return false;
-    if (count != target->list.count)
-        return stlora_jfault(run, "%zu values for %zu names", count, target->list.count);
+    if (count != target->list.count) return stlora_jfault(run, "%zu values for %zu names", count, target->list.count);
     for (size_t i = 0; i < count; i++)
         if (!assign(run, scope, target->list.items[i], items[i])) return false;
     return true;
@@ -106,7 +110,8 @@ static bool execute_set_block(stlora_jrun *run, const stlora_jnode *node)
 static bool execute_filter_block(stlora_jrun *run, const stlora_jnode *node)
 {
     stlora_jvalue value;
-    return filtered_body(run, node->body, node->a, &value) && (run->render->jump != STLORA_J_ON || write_value(run, value));
+    return filtered_body(run, node->body, node->a, &value) &&
+           (run->render->jump != STLORA_J_ON || write_value(run, value));
 }
 
 static bool execute_with(stlora_jrun *run, const stlora_jnode *node)
@@ -116,7 +121,8 @@ static bool execute_with(stlora_jrun *run, const stlora_jnode *node)
     scope->around = here;
     for (size_t i = 0; i < node->list.count; i += 2) { // values see what was before
         stlora_jvalue value;
-        if (!stlora_jeval(run, node->list.items[i + 1], &value) || !assign(run, scope, node->list.items[i], value)) return false;
+        if (!stlora_jeval(run, node->list.items[i + 1], &value) || !assign(run, scope, node->list.items[i], value))
+            return false;
     }
     run->render->scope = scope;
     bool ok = stlora_jexecute(run, node->body);
@@ -228,8 +234,8 @@ static bool execute_macro(stlora_jrun *run, const stlora_jnode *node)
 }
 
 /* The value of parameter i: given by place, by name (then noted in used), by default, or undefined. */
-static bool bind_parameter(stlora_jrun *run, const stlora_jmacro *macro, stlora_jscope *scope, const stlora_jarguments *args, size_t i,
-                           bool *used)
+static bool bind_parameter(stlora_jrun *run, const stlora_jmacro *macro, stlora_jscope *scope,
+                           const stlora_jarguments *args, size_t i, bool *used)
 {
     const stlora_jsignature *signature = macro->node->signature;
     const stlora_jnode *name = signature->names.items[i];
@@ -237,7 +243,8 @@ static bool bind_parameter(stlora_jrun *run, const stlora_jmacro *macro, stlora_
     stlora_jvalue value;
     if (i < args->count) return stlora_jbind(run, scope, name->symbol, args->values[i]);
     for (size_t k = 0; k < args->named_count; k++)
-        if (args->names[k].length == name->text.length && memcmp(args->names[k].data, name->text.data, name->text.length) == 0) {
+        if (args->names[k].length == name->text.length &&
+            memcmp(args->names[k].data, name->text.data, name->text.length) == 0) {
             used[k] = true;
             return stlora_jbind(run, scope, name->symbol, args->named[k]);
         }
@@ -258,7 +265,8 @@ static bool bind_parameter(stlora_jrun *run, const stlora_jmacro *macro, stlora_
 }
 
 /* caller, kwargs and varargs, where the body speaks of them; otherwise what is left over is too much. */
-static bool bind_rest(stlora_jrun *run, const stlora_jmacro *macro, stlora_jscope *scope, const stlora_jarguments *args, bool *used)
+static bool bind_rest(stlora_jrun *run, const stlora_jmacro *macro, stlora_jscope *scope, const stlora_jarguments *args,
+                      bool *used)
 {
     const stlora_jsignature *signature = macro->node->signature;
     const stlora_jprogram *program = run->render->program;
@@ -280,8 +288,11 @@ static bool bind_rest(stlora_jrun *run, const stlora_jmacro *macro, stlora_jscop
     for (size_t k = 0; k < args->named_count; k++) {
         if (used[k]) continue;
         if (!signature->wants_kwargs)
-            return stlora_jfault(run, "macro '%.*s' takes no keyword argument '%.*s'", STLORA_JSHOWN(name), STLORA_JSHOWN(args->names[k]));
-        if (!stlora_jdict_set(run, kwargs.as.dict, stlora_jstring(args->names[k].data, args->names[k].length), args->named[k])) return false;
+            return stlora_jfault(run, "macro '%.*s' takes no keyword argument '%.*s'", STLORA_JSHOWN(name),
+                                 STLORA_JSHOWN(args->names[k]));
+        if (!stlora_jdict_set(run, kwargs.as.dict, stlora_jstring(args->names[k].data, args->names[k].length),
+                              args->named[k]))
+            return false;
     }
     if (signature->wants_kwargs && !stlora_jbind(run, scope, program->kwargs, kwargs)) return false;
     size_t count = signature->names.count;
@@ -323,14 +334,8 @@ static bool execute_generation(stlora_jrun *run, const stlora_jnode *node)
     stlora_jrender *render = run->render;
     stlora_jvalue text;
     if (!capture_here(run, node->body, &text)) return false;
-    if (render->span_count == render->span_capacity) {
-        size_t capacity = render->span_capacity ? render->span_capacity * 2 : 8;
-        stlora_text_span *spans = stlora_jtake(run, capacity, sizeof *spans);
-        if (!spans) return false;
-        if (render->span_count) memcpy(spans, render->spans, render->span_count * sizeof *spans);
-        render->spans = spans;
-        render->span_capacity = capacity;
-    }
+    if (!stlora_jgrow(run, &render->spans, render->span_count, &render->span_capacity, sizeof *render->spans))
+        return false;
     size_t begin = render->root.count;
     render->spans[render->span_count++] = (stlora_text_span){begin, begin + text.as.text.length};
     return write_value(run, text);
@@ -353,14 +358,21 @@ static bool execute_break(stlora_jrun *run, const stlora_jnode *node)
 
 bool stlora_jexecute(stlora_jrun *run, const stlora_jnode *node)
 {
-    static bool (*const by_kind[])(stlora_jrun *, const stlora_jnode *) = {
-        [STLORA_JN_BODY] = execute_body,           [STLORA_JN_DATA] = execute_data,
-        [STLORA_JN_OUTPUT] = execute_output,       [STLORA_JN_FOR] = execute_for,
-        [STLORA_JN_IF] = execute_if,               [STLORA_JN_SET] = execute_set,
-        [STLORA_JN_SET_BLOCK] = execute_set_block, [STLORA_JN_WITH] = execute_with,
-        [STLORA_JN_MACRO] = execute_macro,         [STLORA_JN_CALL_BLOCK] = execute_call_block,
-        [STLORA_JN_BREAK] = execute_break,         [STLORA_JN_FILTER_BLOCK] = execute_filter_block,
-        [STLORA_JN_CONTINUE] = execute_break,      [STLORA_JN_GENERATION] = execute_generation};
+    static bool (*const by_kind[])(stlora_jrun *,
+                                   const stlora_jnode *) = {[STLORA_JN_BODY] = execute_body,
+                                                            [STLORA_JN_DATA] = execute_data,
+                                                            [STLORA_JN_OUTPUT] = execute_output,
+                                                            [STLORA_JN_FOR] = execute_for,
+                                                            [STLORA_JN_IF] = execute_if,
+                                                            [STLORA_JN_SET] = execute_set,
+                                                            [STLORA_JN_SET_BLOCK] = execute_set_block,
+                                                            [STLORA_JN_WITH] = execute_with,
+                                                            [STLORA_JN_MACRO] = execute_macro,
+                                                            [STLORA_JN_CALL_BLOCK] = execute_call_block,
+                                                            [STLORA_JN_BREAK] = execute_break,
+                                                            [STLORA_JN_FILTER_BLOCK] = execute_filter_block,
+                                                            [STLORA_JN_CONTINUE] = execute_break,
+                                                            [STLORA_JN_GENERATION] = execute_generation};
     run->at = node;
     if (!stlora_jcharge(run, 1) || !stlora_jenter(run)) return false;
     bool ok = by_kind[node->kind](run, node);

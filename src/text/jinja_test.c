@@ -26,8 +26,8 @@ KIND_TEST(is_number, KIND(BOOL) | KIND(INT) | KIND(FLOAT))
 KIND_TEST(is_string, KIND(STRING))
 KIND_TEST(is_mapping, KIND(DICT))
 KIND_TEST(is_sequence, KIND(UNDEFINED) | KIND(STRING) | KIND(LIST) | KIND(TUPLE) | KIND(RANGE) | KIND(DICT))
-KIND_TEST(is_iterable, KIND(UNDEFINED) | KIND(STRING) | KIND(LIST) | KIND(TUPLE) | KIND(RANGE) | KIND(DICT) | KIND(VIEW) |
-                           KIND(ITERATOR) | KIND(LOOP))
+KIND_TEST(is_iterable, KIND(UNDEFINED) | KIND(STRING) | KIND(LIST) | KIND(TUPLE) | KIND(RANGE) | KIND(DICT) |
+                           KIND(VIEW) | KIND(ITERATOR) | KIND(LOOP))
 KIND_TEST(is_callable, KIND(UNDEFINED) | KIND(LOOP) | KIND(MACRO) | KIND(FUNCTION) | KIND(METHOD))
 KIND_TEST(is_escaped, 0u)
 
@@ -50,7 +50,8 @@ static bool remainder_is(stlora_jrun *run, stlora_jvalue self, stlora_jvalue by,
 {
     stlora_jvalue found;
     bool same;
-    if (!stlora_jcompute(run, STLORA_J_MOD, self, by, &found) || !stlora_jequal(run, found, stlora_jint(rest), &same)) return false;
+    if (!stlora_jcompute(run, STLORA_J_MOD, self, by, &found) || !stlora_jequal(run, found, stlora_jint(rest), &same))
+        return false;
     return answer(out, same);
 }
 

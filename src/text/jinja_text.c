@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <utf8proc.h>
 
 #include "text/jinja_eval.h"
 #include "text/utf8.h"
@@ -23,19 +22,10 @@ size_t stlora_jreal_text(double real, char *out)
     return (size_t)snprintf(out, ROOM, "%.*f", places > 1 ? places : 1, real);
 }
 
-/* str.isprintable of one character. */
-static bool is_printable(uint32_t point)
-{
-    if (point < 0x7F) return point >= 0x20;
-    utf8proc_category_t kind = utf8proc_category((utf8proc_int32_t)point);
-    return kind != UTF8PROC_CATEGORY_CC && kind != UTF8PROC_CATEGORY_CF && kind != UTF8PROC_CATEGORY_CS &&
-           kind != UTF8PROC_CATEGORY_CO && kind != UTF8PROC_CATEGORY_CN && kind != UTF8PROC_CATEGORY_ZL &&
-           kind != UTF8PROC_CATEGORY_ZP && kind != UTF8PROC_CATEGORY_ZS;
-}
-
 static bool put_text_repr(stlora_jbuilder *builder, stlora_jtext text)
 {
-    bool single = text.length && memchr(text.data, '\'', text.length), twice = text.length && memchr(text.data, '"', text.length);
+    bool single = text.length && memchr(text.data, '\'', text.length),
+         twice = text.length && memchr(text.data, '"', text.length);
     char quote = single && !twice ? '"' : '\'';
     if (!stlora_jput(builder, &quote, 1)) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
@@ -45,9 +35,14 @@ static bool put_text_repr(stlora_jbuilder *builder, stlora_jtext text)
             (void)snprintf(escape, sizeof escape, "\\%c", (char)point);
         else if (point == '\n' || point == '\r' || point == '\t')
             (void)snprintf(escape, sizeof escape, "\\%c", point == '\n' ? 'n' : point == '\r' ? 'r' : 't');
-        else if (!is_printable(point))
-            (void)snprintf(escape, sizeof escape, point < 0x100 ? "\\x%02x" : point < 0x10000 ? "\\u%04x" : "\\U%08x", point);
-        if (!(escape[0] ? stlora_jput_words(builder, escape) : stlora_jput(builder, text.data + at, size))) return false;
+        else if (!stlora_jis_printable(point))
+            (void)snprintf(escape, sizeof escape,
+                           point < 0x100     ? "\\x%02x"
+                           : point < 0x10000 ? "\\u%04x"
+                                             : "\\U%08x",
+                           point);
+        if (!(escape[0] ? stlora_jput_words(builder, escape) : stlora_jput(builder, text.data + at, size)))
+            return false;
     }
     return stlora_jput(builder, &quote, 1);
 }
@@ -90,7 +85,8 @@ static bool put_object(stlora_jbuilder *builder, stlora_jvalue value)
 {
     char text[96];
     if (value.kind == STLORA_J_NAMESPACE)
-        return stlora_jput_words(builder, "<Namespace ") && put_dict(builder, value.as.dict) && stlora_jput_words(builder, ">");
+        return stlora_jput_words(builder, "<Namespace ") && put_dict(builder, value.as.dict) &&
+               stlora_jput_words(builder, ">");
     if (value.kind == STLORA_J_LOOP) {
         (void)snprintf(text, sizeof text, "<LoopContext %zu/%zu>", value.as.loop->index + 1, value.as.loop->count);
         return stlora_jput_words(builder, text);

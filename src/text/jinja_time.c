@@ -10,12 +10,19 @@ static bool read_moment(stlora_jrun *run, const char *text, struct tm *out)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int year, month, day, hour = 0, minute = 0, second = 0, end = 0;
-    int fields = sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d:%2d%n", &year, &month, &day, &end, &hour, &minute, &second, &end);
+    int fields =
+        sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d:%2d%n", &year, &month, &day, &end, &hour, &minute, &second, &end);
     bool leap = fields >= 3 && ((year % 4 == 0 && year % 100 != 0) || year % 400 == 0);
     if ((fields != 3 && fields != 6) || text[end] || year < 1 || month < 1 || month > 12 || day < 1 ||
-        day > days[month - 1] + (month == 2 && leap) || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59)
+        day > days[month - 1] + (month == 2 && leap) || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+        second < 0 || second > 59)
         return stlora_jfail(run, STLORA_E_USAGE, "wanted a moment like 2024-07-26T12:34:56, found '%.40s'", text);
-    *out = (struct tm){.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour, .tm_min = minute, .tm_sec = second};
+    *out = (struct tm){.tm_year = year - 1900,
+                       .tm_mon = month - 1,
+                       .tm_mday = day,
+                       .tm_hour = hour,
+                       .tm_min = minute,
+                       .tm_sec = second};
     for (int m = 0; m < month - 1; m++)
         out->tm_yday += days[m] + (m == 1 && leap);
     out->tm_yday += day - 1;
@@ -43,7 +50,8 @@ bool stlora_jstrftime(stlora_jrun *run, stlora_jtext format, stlora_jvalue *out)
         }
         char c = format.data[++at];
         size_t used = 1;
-        if ((c == '-' || c == '_' || c == '0' || c == '^' || c == '#') && at + 1 < format.length) { // the C library's flags
+        if ((c == '-' || c == '_' || c == '0' || c == '^' || c == '#') &&
+            at + 1 < format.length) { // the C library's flags
             directive[used++] = c;
             c = format.data[++at];
         }

@@ -19,7 +19,8 @@ static bool fail_with(stlora_jrun *run, stlora_status status, const char *format
     (void)vsnprintf(sentence, sizeof sentence, format, list);
     run->status = status;
     if (run->at)
-        (void)stlora_fail(run->err, status, "%s: line %u, column %u: %s", run->name, run->at->line, run->at->column, sentence);
+        (void)stlora_fail(run->err, status, "%s: line %u, column %u: %s", run->name, run->at->line, run->at->column,
+                          sentence);
     else
         (void)stlora_fail(run->err, status, "%s: %s", run->name, sentence);
     return false;
@@ -70,6 +71,19 @@ void *stlora_jtake(stlora_jrun *run, size_t count, size_t size)
     return NULL;
 }
 
+bool stlora_jgrow(stlora_jrun *run, void *items, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity) return true;
+    size_t room = *capacity ? *capacity * 2 : 4;
+    void *old, *larger = stlora_jtake(run, room, size);
+    if (!larger) return false;
+    memcpy(&old, items, sizeof old);
+    if (count) memcpy(larger, old, count * size);
+    memcpy(items, &larger, sizeof larger);
+    *capacity = room;
+    return true;
+}
+
 /* ---- lists ---- */
 
 bool stlora_jlist_make(stlora_jrun *run, stlora_jkind kind, size_t count, stlora_jvalue *out)
@@ -84,14 +98,7 @@ bool stlora_jlist_make(stlora_jrun *run, stlora_jkind kind, size_t count, stlora
 
 bool stlora_jlist_push(stlora_jrun *run, stlora_jlist *list, stlora_jvalue item)
 {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 4;
-        stlora_jvalue *items = stlora_jtake(run, capacity, sizeof *items);
-        if (!items) return false;
-        if (list->count) memcpy(items, list->items, list->count * sizeof *items);
-        list->items = items;
-        list->capacity = capacity;
-    }
+    if (!stlora_jgrow(run, &list->items, list->count, &list->capacity, sizeof *list->items)) return false;
     list->items[list->count++] = item;
     return true;
 }
@@ -215,18 +222,10 @@ bool stlora_jdict_set(stlora_jrun *run, stlora_jdict *dict, stlora_jvalue key, s
         dict->values[place] = value;
         return true;
     }
-    if (dict->count == dict->capacity) {
-        size_t capacity = dict->capacity ? dict->capacity * 2 : 4;
-        stlora_jvalue *both = stlora_jtake(run, 2 * capacity, sizeof *both);
-        if (!both) return false;
-        if (dict->count) {
-            memcpy(both, dict->keys, dict->count * sizeof *both);
-            memcpy(both + capacity, dict->values, dict->count * sizeof *both);
-        }
-        dict->keys = both;
-        dict->values = both + capacity;
-        dict->capacity = capacity;
-    }
+    size_t room = dict->capacity;
+    if (!stlora_jgrow(run, &dict->keys, dict->count, &room, sizeof *dict->keys) ||
+        !stlora_jgrow(run, &dict->values, dict->count, &dict->capacity, sizeof *dict->values))
+        return false;
     dict->keys[dict->count] = key;
     dict->values[dict->count++] = value;
     if (dict->slots) dict->slots[slot] = (uint32_t)dict->count;
@@ -341,8 +340,8 @@ bool stlora_jput_point(stlora_jbuilder *builder, uint32_t point)
 
 const char *stlora_jtype(stlora_jvalue value)
 {
-    static const char *const names[] = {"nothing", "Undefined", "NoneType", "bool",      "int",      "float",
-                                        "str",     "list",      "tuple",    "range",     "dict",     "dict_items",
+    static const char *const names[] = {"nothing",   "Undefined", "NoneType",    "bool",  "int",      "float",
+                                        "str",       "list",      "tuple",       "range", "dict",     "dict_items",
                                         "generator", "Namespace", "LoopContext", "Macro", "function", "method"};
     if (value.kind == STLORA_J_VIEW) return value.as.list->title;
     return names[value.kind];

@@ -65,7 +65,8 @@ typedef struct stlora_jlist {
     size_t count, capacity;
     size_t at;                 /* ITERATOR: the next item */
     int64_t start, stop, step; /* RANGE: as it was written */
-    const char *title;         /* VIEW: "dict_items"; TUPLE: non-NULL for groupby's, which has the attributes grouper and list */
+    const char
+        *title; /* VIEW: "dict_items"; TUPLE: non-NULL for groupby's, which has the attributes grouper and list */
 } stlora_jlist;
 
 /* In the order of insertion. */
@@ -91,9 +92,9 @@ typedef struct stlora_jrun {
     const struct stlora_jnode *at; /* what is being evaluated, for sentences */
     stlora_status status;
     stlora_error *err;
-    uint64_t steps;      /* left */
-    unsigned depth;      /* of nested evaluations */
-    const char *now;     /* of strftime_now; NULL = the present moment */
+    uint64_t steps;                /* left */
+    unsigned depth;                /* of nested evaluations */
+    const char *now;               /* of strftime_now; NULL = the present moment */
     struct stlora_jrender *render; /* the statements' part (jinja_eval.h) */
 } stlora_jrun;
 
@@ -109,6 +110,9 @@ bool stlora_jenter(stlora_jrun *run);
 
 /* stlora_jtake: count * size zeroed bytes of the pool; NULL when it fails. */
 void *stlora_jtake(stlora_jrun *run, size_t count, size_t size);
+
+/* stlora_jgrow: makes room for one more element of `size` bytes in *items (void **) of count, *capacity. */
+bool stlora_jgrow(stlora_jrun *run, void *items, size_t count, size_t *capacity, size_t size);
 
 /* A text as arguments for "%.*s", cut for a sentence. */
 #define STLORA_JSHOWN(text) (int)((text).length > 200 ? 200 : (text).length), (text).length ? (text).data : ""
@@ -191,9 +195,9 @@ static inline stlora_jvalue stlora_jbuilt(const stlora_jbuilder *builder)
 
 /* ---- what Python's built-in functions say of a value ---- */
 
-const char *stlora_jtype(stlora_jvalue value); /* type(value).__name__ */
-bool stlora_jtruth(stlora_jvalue value);       /* bool(value) */
-bool stlora_jis_number(stlora_jvalue value);   /* bool, int, float */
+const char *stlora_jtype(stlora_jvalue value);              /* type(value).__name__ */
+bool stlora_jtruth(stlora_jvalue value);                    /* bool(value) */
+bool stlora_jis_number(stlora_jvalue value);                /* bool, int, float */
 bool stlora_jis_integer(stlora_jvalue value, int64_t *out); /* bool or int, as an index */
 
 /* jinja_text.c: str(value) and repr(value) at the end of builder; stlora_jstr as a text of its own. */
@@ -216,7 +220,7 @@ size_t stlora_jfind(stlora_jtext text, stlora_jtext word, size_t from);
 bool stlora_jattribute(stlora_jrun *run, stlora_jvalue object, stlora_jtext name, stlora_jvalue *out); /* object.name */
 /* stlora_jown_attribute: what Python's getattr gives, without Jinja's falling back to items. */
 bool stlora_jown_attribute(stlora_jrun *run, stlora_jvalue object, stlora_jtext name, bool *found, stlora_jvalue *out);
-bool stlora_jitem(stlora_jrun *run, stlora_jvalue object, stlora_jvalue key, stlora_jvalue *out);      /* object[key] */
+bool stlora_jitem(stlora_jrun *run, stlora_jvalue object, stlora_jvalue key, stlora_jvalue *out); /* object[key] */
 bool stlora_jslice(stlora_jrun *run, stlora_jvalue object, const stlora_jvalue bounds[3], stlora_jvalue *out);
 bool stlora_jlength(stlora_jrun *run, stlora_jvalue value, size_t *out);
 bool stlora_jis_iterable(stlora_jvalue value);

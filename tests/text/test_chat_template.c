@@ -34,7 +34,8 @@ static void write_file(const char *name, const char *text)
 static int empty_folder(void **state)
 {
     (void)state;
-    static const char *const names[] = {"chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json", "other.jinja"};
+    static const char *const names[] = {"chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json",
+                                        "other.jinja"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         (void)remove(in_folder(names[i]));
     return 0;
@@ -78,11 +79,13 @@ static void test_places(void **state)
     expect_not_found(folder, NULL, STLORA_E_UNSUPPORTED, "has no chat template");
     expect_not_found(in_folder("nowhere"), NULL, STLORA_E_IO, "there is no such directory");
     expect_not_found(folder, "nope", STLORA_E_USAGE, "'nope' is no file");
-    write_file("tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656, \"chat_template\": \"config {{ messages[0].content }}\"}");
+    write_file("tokenizer_config.json", "{\"model_max_length\": 1000000000000000019884624838656, \"chat_template\": "
+                                        "\"config {{ messages[0].content }}\"}");
     expect_found(NULL, "config Hi", "tokenizer_config.json: chat_template");
     expect_found("chatml", "<|im_start|>user\nHi<|im_end|>\n", "the built-in template chatml");
     expect_not_found(folder, "default", STLORA_E_USAGE, "'default' is no file");
-    write_file("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"rag\"}, {\"name\": \"default\", \"template\": \"plain\"},"
+    write_file("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"rag\", \"template\": \"rag\"}, {\"name\": "
+                                        "\"default\", \"template\": \"plain\"},"
                                         "{\"name\": \"chatml\", \"template\": \"own\"}]}");
     expect_found(NULL, "plain", "tokenizer_config.json");
     expect_found("rag", "rag", "tokenizer_config.json");
@@ -113,11 +116,14 @@ static void test_special_tokens(void **state)
 {
     (void)state;
     stlora_error err = {0};
-    json_t *tokens = NULL, *want = json_pack("{s:s, s:s, s:s}", "bos_token", "<s>", "eos_token", "</s>", "pad_token", "<p>");
+    json_t *tokens = NULL,
+           *want = json_pack("{s:s, s:s, s:s}", "bos_token", "<s>", "eos_token", "</s>", "pad_token", "<p>");
     assert_ok(stlora_chat_special_tokens(&tokens, folder, &err));
     assert_int_equal(json_object_size(tokens), 0);
     json_decref(tokens);
-    write_file("tokenizer_config.json", "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\", \"lstrip\": false}, \"pad_token\": null}");
+    write_file(
+        "tokenizer_config.json",
+        "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\", \"lstrip\": false}, \"pad_token\": null}");
     write_file("special_tokens_map.json", "{\"bos_token\": \"<other>\", \"pad_token\": \"<p>\"}");
     assert_ok(stlora_chat_special_tokens(&tokens, folder, &err));
     assert_true(json_equal(tokens, want));
@@ -168,16 +174,19 @@ static size_t compare_known(const char *name, const char *golden)
     assert_ok(stlora_chat_template_find(&found, NULL, name, &err));
     const json_t *cases = json_object_get(file, "cases");
     for (size_t i = 0; i < json_array_size(cases); i++) {
-        const json_t *one = json_array_get(cases, i), *want = json_object_get(one, "text"), *messages = json_object_get(one, "messages");
+        const json_t *one = json_array_get(cases, i), *want = json_object_get(one, "text"),
+                     *messages = json_object_get(one, "messages");
         stlora_chat_text made = {0};
         stlora_chat_input input = {.messages = messages,
                                    .add_generation_prompt = json_is_true(json_object_get(one, "add_generation_prompt")),
                                    .bos_token = json_string_value(json_object_get(file, "bos_token")),
                                    .eos_token = json_string_value(json_object_get(file, "eos_token"))};
         bool parts = json_is_array(json_object_get(json_array_get(messages, 0), "content"));
-        if (json_is_null(want) || has_role(messages, "narrator") || parts) continue; // refused there; every template its own way
+        if (json_is_null(want) || has_role(messages, "narrator") || parts)
+            continue; // refused there; every template its own way
         assert_ok(stlora_chat_template_render(found, &input, &made, &err));
-        if (strcmp(made.text, json_string_value(want)) != 0) fail_msg("%s case %zu: '%s', wanted '%s'", golden, i, made.text, json_string_value(want));
+        if (strcmp(made.text, json_string_value(want)) != 0)
+            fail_msg("%s case %zu: '%s', wanted '%s'", golden, i, made.text, json_string_value(want));
         stlora_chat_text_free(&made);
         alike++;
     }
@@ -201,13 +210,16 @@ static void test_known_as_written_down(void **state)
     (void)state;
     static const struct {
         const char *name, *text;
-    } formats[] = {{"chatml", "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n<|im_start|>assistant\n"},
+    } formats[] = {{"chatml", "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>"
+                              "assistant\nA<|im_end|>\n<|im_start|>assistant\n"},
                    {"zephyr", "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\nA</s>\n<|assistant|>\n"},
                    {"alpaca", "<s>S\n\n### Instruction:\nU\n\n### Response:\nA</s>\n\n### Response:\n"}};
     stlora_error err = {0};
-    json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:[{s:s, s:s}]}, {s:s, s:s}]", "role", "system", "content", "S", "role", "user",
-                                 "content", "type", "text", "text", "U", "role", "assistant", "content", "A");
-    stlora_chat_input input = {.messages = messages, .bos_token = "<s>", .eos_token = "</s>", .add_generation_prompt = true};
+    json_t *messages =
+        json_pack("[{s:s, s:s}, {s:s, s:[{s:s, s:s}]}, {s:s, s:s}]", "role", "system", "content", "S", "role", "user",
+                  "content", "type", "text", "text", "U", "role", "assistant", "content", "A");
+    stlora_chat_input input = {
+        .messages = messages, .bos_token = "<s>", .eos_token = "</s>", .add_generation_prompt = true};
     assert_non_null(messages);
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         stlora_chat_template *found = NULL;
@@ -227,16 +239,19 @@ static void test_known_as_written_down(void **state)
 static void test_variables(void **state)
 {
     (void)state;
-    static const char text[] = "{{ tools }} {{ documents }} {{ add_generation_prompt }} {{ x }} {{ bos_token }} {{ eos_token is defined }} "
-                               "{{ messages[0].thinking }}{{ messages[0].reasoning_content }} {{ messages[0]|list }}";
+    static const char text[] =
+        "{{ tools }} {{ documents }} {{ add_generation_prompt }} {{ x }} {{ bos_token }} {{ eos_token is defined }} "
+        "{{ messages[0].thinking }}{{ messages[0].reasoning_content }} {{ messages[0]|list }}";
     stlora_error err = {0};
     stlora_chat_template *made_of = NULL;
     stlora_chat_text made = {0};
-    json_t *messages = json_pack("[{s:s, s:s}]", "reasoning", "why", "role", "assistant"), *variables = json_pack("{s:i, s:s}", "x", 5, "bos_token", "<v>");
+    json_t *messages = json_pack("[{s:s, s:s}]", "reasoning", "why", "role", "assistant"),
+           *variables = json_pack("{s:i, s:s}", "x", 5, "bos_token", "<v>");
     stlora_chat_input input = {.messages = messages, .bos_token = "<s>", .variables = variables};
     assert_ok(stlora_chat_template_compile(&made_of, "x", text, sizeof text - 1, &err));
     assert_ok(stlora_chat_template_render(made_of, &input, &made, &err));
-    assert_string_equal(made.text, "None None False 5 <v> False whywhy ['thinking', 'reasoning', 'role', 'reasoning_content']");
+    assert_string_equal(made.text,
+                        "None None False 5 <v> False whywhy ['thinking', 'reasoning', 'role', 'reasoning_content']");
     stlora_chat_text_free(&made);
     stlora_chat_template_free(made_of);
     json_decref(messages);
@@ -245,9 +260,12 @@ static void test_variables(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_places, empty_folder), cmocka_unit_test_teardown(test_broken_files, empty_folder),
-        cmocka_unit_test_teardown(test_special_tokens, empty_folder), cmocka_unit_test(test_known_have_names),
-        cmocka_unit_test(test_known_against_real_ones), cmocka_unit_test(test_known_as_written_down), cmocka_unit_test(test_variables)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_places, empty_folder),
+                                       cmocka_unit_test_teardown(test_broken_files, empty_folder),
+                                       cmocka_unit_test_teardown(test_special_tokens, empty_folder),
+                                       cmocka_unit_test(test_known_have_names),
+                                       cmocka_unit_test(test_known_against_real_ones),
+                                       cmocka_unit_test(test_known_as_written_down),
+                                       cmocka_unit_test(test_variables)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -27,11 +27,13 @@ static void expect_spans(const json_t *spans, const stlora_chat_text *text, cons
         size_t begin = byte_of(text->text, text->length, (size_t)json_integer_value(json_array_get(span, 0)));
         size_t end = byte_of(text->text, text->length, (size_t)json_integer_value(json_array_get(span, 1)));
         if (text->spans[i].begin != begin || text->spans[i].end != end)
-            fail_msg("%s: span %zu is [%zu, %zu), wanted [%zu, %zu)", where, i, text->spans[i].begin, text->spans[i].end, begin, end);
+            fail_msg("%s: span %zu is [%zu, %zu), wanted [%zu, %zu)", where, i, text->spans[i].begin,
+                     text->spans[i].end, begin, end);
     }
 }
 
-static void expect_case(const stlora_chat_template *chat_template, const json_t *file, const json_t *one, const char *where)
+static void expect_case(const stlora_chat_template *chat_template, const json_t *file, const json_t *one,
+                        const char *where)
 {
     stlora_error err = {0};
     stlora_chat_text text = {0};
@@ -46,7 +48,8 @@ static void expect_case(const stlora_chat_template *chat_template, const json_t 
     cases_seen++;
     if (json_is_null(want)) {
         const char *sentence = json_string_value(json_object_get(one, "error"));
-        if (status != STLORA_E_FORMAT) fail_msg("%s: %s, wanted a refusal: %s", where, stlora_status_name(status), sentence);
+        if (status != STLORA_E_FORMAT)
+            fail_msg("%s: %s, wanted a refusal: %s", where, stlora_status_name(status), sentence);
         bool own = strcmp(json_string_value(json_object_get(one, "error_type")), "TemplateError") == 0;
         if (own && !strstr(err.text, sentence)) fail_msg("%s: '%s', wanted '%s'", where, err.text, sentence);
         return;
