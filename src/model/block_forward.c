@@ -144,15 +144,17 @@ static void site_forward(const stlora_stage *stage, const stlora_place *place, s
     }
 }
 
-void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats)
+/* y (+)= norm(x) of (T, C), or without weights scale x. */
+static void norm_or_scale(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats, double scale,
+                          stlora_mat y, bool accumulate)
 {
     const stlora_transformer *model = stage->model;
-    int64_t T = stage->tokens, C = model->config.hidden_size;
+    const int64_t T = stage->tokens, C = model->config.hidden_size;
     const stlora_cmat in = {x, STLORA_F32, T, C, C};
-    const stlora_mat out = stlora_mat_whole(stage->h, stage->act, T, C);
     if (!w->w.data) {
-        stage->backend->scale(stage->backend,
-                              &(stlora_scale_args){.tokens = T, .width = C, .scale = 1, .x = in, .y = out});
+        stage->backend->scale(
+            stage->backend,
+            &(stlora_scale_args){.tokens = T, .width = C, .scale = scale, .x = in, .y = y, .accumulate = accumulate});
         return;
     }
     stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm,
@@ -163,38 +165,24 @@ void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, 
                                                              .w = w->w.data,
                                                              .b = w->b.data,
                                                              .w_dtype = w->w.dtype,
-                                                             .y = out,
+                                                             .y = y,
+                                                             .accumulate = accumulate,
                                                              .stats = stats});
+}
+
+void stlora_block_norm(const stlora_stage *stage, const stlora_norm_weights *w, const float *x, float *stats)
+{
+    norm_or_scale(stage, w, x, stats, 1, stlora_mat_whole(stage->h, stage->act, stage->tokens, stage->model->config.hidden_size),
+                  false);
 }
 
 /* stream += what a map puts out, out (T, C): normed, or times the multiplier. */
 static void add_output(const stlora_stage *stage, const stlora_norm_weights *w, const float *out, float *stats,
                        float *stream)
 {
-    const stlora_transformer *model = stage->model;
-    int64_t T = stage->tokens, C = model->config.hidden_size;
-    const stlora_cmat x = {out, STLORA_F32, T, C, C};
-    const stlora_mat y = stlora_mat_whole(stream, STLORA_F32, T, C);
-    if (!w->w.data) {
-        stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = T,
-                                                                   .width = C,
-                                                                   .scale = model->config.residual_multiplier,
-                                                                   .x = x,
-                                                                   .y = y,
-                                                                   .accumulate = true});
-        return;
-    }
-    stage->backend->norm(stage->backend, &(stlora_norm_args){.kind = model->family->norm,
-                                                             .tokens = T,
-                                                             .width = C,
-                                                             .eps = model->config.norm_eps,
-                                                             .x = x,
-                                                             .w = w->w.data,
-                                                             .b = w->b.data,
-                                                             .w_dtype = w->w.dtype,
-                                                             .y = y,
-                                                             .accumulate = true,
-                                                             .stats = stats});
+    const stlora_hf_config *c = &stage->model->config;
+    norm_or_scale(stage, w, out, stats, c->residual_multiplier,
+                  stlora_mat_whole(stream, STLORA_F32, stage->tokens, c->hidden_size), true);
 }
 
 void stlora_block_qk_parts(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts,

@@ -391,16 +391,28 @@ static size_t first_of_site(const stlora_transformer *model, const stlora_linear
     return first;
 }
 
+/* Pairs of a query with a key that it sees, in segments of these lengths; window 0 = all before. */
+static double seen_pairs(const int64_t *lengths, int64_t segments, int64_t window)
+{
+    double pairs = 0;
+    for (int64_t s = 0; s < segments; s++) {
+        const double length = (double)lengths[s];
+        const double reach = window > 0 && window < lengths[s] ? (double)window : length;
+        pairs += reach * (reach + 1) / 2 + (length - reach) * reach;
+    }
+    return pairs;
+}
+
 double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lora, const int64_t *lengths,
                          int64_t segments, int64_t supervised, bool train)
 {
     const stlora_hf_config *c = &model->config;
-    double tokens = 0, pairs = 0, flops = 0;
-    for (int64_t s = 0; s < segments; s++) {
-        tokens += (double)lengths[s];
-        pairs += (double)lengths[s] * (double)(lengths[s] + 1) / 2;
-    }
+    double tokens = 0, flops = 0, pairs = 0; /* of a query and a key that it sees, over the layers, a backward counting 2.5 */
     int64_t lowest = lowest_layer(model, lora, train);
+    for (int64_t s = 0; s < segments; s++)
+        tokens += (double)lengths[s];
+    for (int64_t l = 0; l < c->layers; l++)
+        pairs += seen_pairs(lengths, segments, model->blocks[l].window) * (train && l >= lowest ? 3.5 : 1);
     for (size_t id = 0; id < model->linear_count; id++) {
         const stlora_linear *linear = stlora_transformer_linear(model, id);
         double rows = linear->layer < 0 ? (double)supervised : tokens;
@@ -414,6 +426,5 @@ double stlora_pass_flops(const stlora_transformer *model, const stlora_lora *lor
                      (double)(linear->n + linear->m) * rows;
     }
     /* Scores and values: 4 D per head and pair; backward 2.5 times that (scores are formed again). */
-    double attention = 4.0 * (double)(c->heads * c->head_dim) * pairs;
-    return flops + attention * ((double)c->layers + (train ? 2.5 * (double)(c->layers - lowest) : 0));
+    return flops + 4.0 * (double)(c->heads * c->head_dim) * pairs;
 }

@@ -93,86 +93,27 @@ static void check_family(const char *name)
     close_golden(&g);
 }
 
-static void test_llama(void **state)
+static void test_family(void **state)
 {
-    (void)state;
-    check_family("llama");
+    check_family(*state);
 }
 
-static void test_llama3_rope(void **state)
-{
-    (void)state;
-    check_family("llama3_rope");
-}
-
-static void test_mistral_window(void **state)
-{
-    (void)state;
-    check_family("mistral_window");
-}
-
-static void test_qwen2(void **state)
-{
-    (void)state;
-    check_family("qwen2");
-}
-
-static void test_qwen3(void **state)
-{
-    (void)state;
-    check_family("qwen3");
-}
-
-static void test_gemma2(void **state)
-{
-    (void)state;
-    check_family("gemma2");
-}
-
-static void test_gemma3_text(void **state)
-{
-    (void)state;
-    check_family("gemma3_text");
-}
-
-static void test_phi3(void **state)
-{
-    (void)state;
-    check_family("phi3");
-}
-
-static void test_smollm3(void **state)
-{
-    (void)state;
-    check_family("smollm3");
-}
-
-static void test_olmo2(void **state)
-{
-    (void)state;
-    check_family("olmo2");
-}
-
-static void test_gpt2(void **state)
-{
-    (void)state;
-    check_family("gpt2");
-}
+#define FAMILY(name) {#name, test_family, NULL, NULL, (char[]){#name}}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama),
-        cmocka_unit_test(test_llama3_rope),
-        cmocka_unit_test(test_mistral_window),
-        cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_gemma2),
-        cmocka_unit_test(test_gemma3_text),
-        cmocka_unit_test(test_phi3),
-        cmocka_unit_test(test_smollm3),
-        cmocka_unit_test(test_olmo2),
-        cmocka_unit_test(test_gpt2),
+        FAMILY(llama),
+        FAMILY(llama3_rope),
+        FAMILY(mistral_window),
+        FAMILY(qwen2),
+        FAMILY(qwen3),
+        FAMILY(gemma2),
+        FAMILY(gemma3_text),
+        FAMILY(phi3),
+        FAMILY(smollm3),
+        FAMILY(olmo2),
+        FAMILY(gpt2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
