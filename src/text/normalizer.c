@@ -3,6 +3,7 @@
 #include "text/normalizer.h"
 
 #include "text/byte_level.h"
+#include "text/character_map.h"
 #include "text/text_pattern.h"
 #include "text/unicode_form.h"
 #include "text/utf8.h"
@@ -13,7 +14,8 @@ typedef enum normal_kind {
     PREPEND,
     REPLACE,
     STRIP,
-    STRIP_ACCENTS,
+    MAP,
+    SPACE_IDEOGRAPHS,
     BYTE_LEVEL,
 } normal_kind;
 
@@ -21,6 +23,7 @@ struct stlora_normal_step {
     normal_kind kind;
     bool composed, compatibility; /* FORM */
     bool left, right;             /* STRIP */
+    stlora_character_map *map;    /* MAP */
     char *text;                   /* what PREPEND and REPLACE put */
     size_t length;
     stlora_pattern pattern; /* REPLACE */
@@ -50,47 +53,84 @@ static stlora_status read_text(stlora_normal_step *step, const json_t *part, con
     return stlora_strdup_n(&step->text, text, step->length, err);
 }
 
+static stlora_status add_step(stlora_normalizer *normalizer, normal_kind kind, stlora_normal_step **step, stlora_error *err)
+{
+    STLORA_TRY(stlora_grow(&normalizer->steps, &normalizer->capacity, normalizer->count + 1, sizeof *normalizer->steps,
+                           "normalizer", err));
+    *step = &normalizer->steps[normalizer->count++];
+    **step = (stlora_normal_step){.kind = kind};
+    return STLORA_OK;
+}
+
+static stlora_status add_map(stlora_normalizer *normalizer, stlora_character_map *map, stlora_error *err)
+{
+    stlora_normal_step *step;
+    STLORA_TRY(add_step(normalizer, MAP, &step, err));
+    step->map = map;
+    return STLORA_OK;
+}
+
+/* Up to five steps; strip_accents null is as lowercase. */
+static stlora_status read_bert(stlora_normalizer *into, const json_t *part, const stlora_place *place, stlora_error *err)
+{
+    bool clean, ideographs, accents, lowercase;
+    stlora_normal_step *step;
+    STLORA_TRY(stlora_member_bool(part, "clean_text", true, &clean, place, err));
+    STLORA_TRY(stlora_member_bool(part, "handle_chinese_chars", true, &ideographs, place, err));
+    STLORA_TRY(stlora_member_bool(part, "lowercase", true, &lowercase, place, err));
+    STLORA_TRY(stlora_member_bool(part, "strip_accents", lowercase, &accents, place, err));
+    if (clean) STLORA_TRY(add_map(into, stlora_map_bert_clean, err));
+    if (ideographs) STLORA_TRY(add_step(into, SPACE_IDEOGRAPHS, &step, err));
+    if (accents) STLORA_TRY(add_step(into, FORM, &step, err));
+    if (accents) STLORA_TRY(add_map(into, stlora_map_bert_accents, err));
+    return lowercase ? add_step(into, LOWERCASE, &step, err) : STLORA_OK;
+}
+
 static stlora_status read_step(void *context, const json_t *part, const char *type,
                                const stlora_place *place, stlora_error *err)
 {
-    stlora_normalizer *normalizer = context;
-    STLORA_TRY(stlora_grow(&normalizer->steps, &normalizer->capacity, normalizer->count + 1,
-                           sizeof *normalizer->steps, "normalizer", err));
-    stlora_normal_step *step = &normalizer->steps[normalizer->count++];
-    static const char *const forms[] = {"NFD", "NFC", "NFKD", "NFKC"};
-    for (int i = 0; i < 4; i++) {
-        if (strcmp(type, forms[i]) != 0) continue;
-        *step = (stlora_normal_step){.kind = FORM, .composed = i & 1, .compatibility = i >> 1};
-        return STLORA_OK;
-    }
-    if (strcmp(type, "Lowercase") == 0) {
-        step->kind = LOWERCASE;
-        return STLORA_OK;
-    }
-    if (strcmp(type, "StripAccents") == 0) {
-        step->kind = STRIP_ACCENTS;
-        return STLORA_OK;
-    }
-    if (strcmp(type, "ByteLevel") == 0) {
-        step->kind = BYTE_LEVEL;
-        return STLORA_OK;
-    }
-    if (strcmp(type, "Prepend") == 0) {
-        step->kind = PREPEND;
+    static const struct {
+        const char *type;
+        stlora_normal_step step;
+    } kinds[] = {
+        {"NFC", {.kind = FORM, .composed = true}},
+        {"NFD", {.kind = FORM}},
+        {"NFKC", {.kind = FORM, .composed = true, .compatibility = true}},
+        {"NFKD", {.kind = FORM, .compatibility = true}},
+        {"Lowercase", {.kind = LOWERCASE}},
+        {"Prepend", {.kind = PREPEND}},
+        {"Replace", {.kind = REPLACE}},
+        {"Strip", {.kind = STRIP}},
+        {"StripAccents", {.kind = MAP, .map = stlora_map_strip_accents}},
+        {"Nmt", {.kind = MAP, .map = stlora_map_nmt}},
+        {"ByteLevel", {.kind = BYTE_LEVEL}},
+    };
+    stlora_normal_step *step;
+    size_t i = 0;
+    if (strcmp(type, "BertNormalizer") == 0) return read_bert(context, part, place, err);
+    while (i < sizeof kinds / sizeof *kinds && strcmp(type, kinds[i].type) != 0)
+        i++;
+    if (i == sizeof kinds / sizeof *kinds)
+        return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err, "the normalizer '%.40s' is not supported", type);
+    STLORA_TRY(add_step(context, kinds[i].step.kind, &step, err));
+    *step = kinds[i].step;
+    switch (step->kind) {
+    case PREPEND:
         return read_text(step, part, "prepend", place, err);
-    }
-    if (strcmp(type, "Replace") == 0) {
-        step->kind = REPLACE;
+    case REPLACE:
         STLORA_TRY(stlora_pattern_read(&step->pattern, part, "pattern", place, err));
         return read_text(step, part, "content", place, err);
-    }
-    if (strcmp(type, "Strip") == 0) {
-        step->kind = STRIP;
+    case STRIP:
         STLORA_TRY(stlora_member_bool(part, "strip_left", false, &step->left, place, err));
         return stlora_member_bool(part, "strip_right", false, &step->right, place, err);
+    case FORM:
+    case LOWERCASE:
+    case MAP:
+    case SPACE_IDEOGRAPHS:
+    case BYTE_LEVEL:
+        break;
     }
-    return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err,
-                             "the normalizer '%.40s' is not supported", type);
+    return STLORA_OK;
 }
 
 stlora_status stlora_normalizer_read(stlora_normalizer *normalizer, const json_t *part,
@@ -142,13 +182,30 @@ static void strip(const stlora_normal_step *step, const char **text, size_t *len
     *length = end - begin;
 }
 
-static stlora_status strip_accents(const char *text, size_t length, stlora_bytes *out,
-                                   stlora_error *err)
+static stlora_status map_characters(stlora_character_map *map, const char *text, size_t length, stlora_bytes *out,
+                                    stlora_error *err)
 {
     size_t size;
-    for (size_t at = 0; at < length; at += size)
-        if (!stlora_is_mark(stlora_utf8_read(text + at, &size)))
+    for (size_t at = 0; at < length; at += size) {
+        char bytes[4];
+        const uint32_t point = stlora_utf8_read(text + at, &size), becomes = map(point);
+        if (becomes == point)
             STLORA_TRY(stlora_bytes_append(out, text + at, size, err));
+        else if (becomes != STLORA_DROPPED)
+            STLORA_TRY(stlora_bytes_append(out, bytes, stlora_utf8_write(becomes, bytes), err));
+    }
+    return STLORA_OK;
+}
+
+static stlora_status space_ideographs(const char *text, size_t length, stlora_bytes *out, stlora_error *err)
+{
+    size_t size;
+    for (size_t at = 0; at < length; at += size) {
+        const bool apart = stlora_is_bert_ideograph(stlora_utf8_read(text + at, &size));
+        if (apart) STLORA_TRY(stlora_bytes_append(out, " ", 1, err));
+        STLORA_TRY(stlora_bytes_append(out, text + at, size, err));
+        if (apart) STLORA_TRY(stlora_bytes_append(out, " ", 1, err));
+    }
     return STLORA_OK;
 }
 
@@ -161,8 +218,10 @@ static stlora_status rewrite(const stlora_normal_step *step, const char *text, s
         return stlora_unicode_form(out, text, length, step->composed, step->compatibility, err);
     case LOWERCASE:
         return stlora_unicode_lower(out, text, length, err);
-    case STRIP_ACCENTS:
-        return strip_accents(text, length, out, err);
+    case MAP:
+        return map_characters(step->map, text, length, out, err);
+    case SPACE_IDEOGRAPHS:
+        return space_ideographs(text, length, out, err);
     case BYTE_LEVEL:
         return stlora_byte_level_spell(out, text, length, err);
     case PREPEND:
@@ -189,7 +248,11 @@ static stlora_status apply(const stlora_normal_step *step, const char *text, siz
         *origin = out->count;
         out->count = 0;
     }
-    return rewrite(step, text, length, out, err);
+    STLORA_TRY(rewrite(step, text, length, out, err));
+    if (*origin > out->count) *origin = out->count;
+    while (*origin > 0 && *origin < out->count && ((unsigned char)out->data[*origin] & 0xC0) == 0x80)
+        ++*origin; /* what follows has joined its last character */
+    return STLORA_OK;
 }
 
 stlora_status stlora_normalize(const stlora_normalizer *normalizer, stlora_normal_work *work,

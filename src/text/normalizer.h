@@ -1,5 +1,5 @@
 /* normalizer.h: what happens to a text before it is cut into words. Internal to text/.
- * NFC NFD NFKC NFKD Lowercase Prepend Replace Strip StripAccents ByteLevel, and Sequence of them. */
+ * NFC NFD NFKC NFKD Lowercase Prepend Replace Strip StripAccents Nmt BertNormalizer ByteLevel, and Sequence of them. */
 #ifndef STLORA_TEXT_NORMALIZER_H
 #define STLORA_TEXT_NORMALIZER_H
 

@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+enum { MOST_COPIES = 16 }; /* of the text: what a sequence of templates may multiply it by */
+
 typedef struct reading {
     stlora_post_processor *processor;
     size_t ids;
@@ -12,6 +14,7 @@ typedef struct reading {
 
 void stlora_post_processor_free(stlora_post_processor *processor)
 {
+    stlora_free(processor->stages);
     stlora_free(processor->pieces);
     stlora_ids_free(&processor->ids);
     *processor = (stlora_post_processor){0};
@@ -104,13 +107,18 @@ static stlora_status read_part(void *context, const json_t *part, const char *ty
     if (!template && strcmp(type, "BertProcessing") != 0 && strcmp(type, "RobertaProcessing") != 0)
         return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err,
                                  "the post-processor '%.40s' is not supported", type);
-    if (into->processor->given)
-        return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err,
-                                 "a second post-processor that adds tokens is not "
-                                 "supported");
-    into->processor->given = true;
-    return template ? read_template(into, part, place, err)
-                    : read_classifier(into, part, place, err);
+    STLORA_TRY(template ? read_template(into, part, place, err) : read_classifier(into, part, place, err));
+    stlora_post_processor *processor = into->processor;
+    size_t texts = 0;
+    for (size_t i = processor->stage_count ? processor->stages[processor->stage_count - 1] : 0; i < processor->count; i++)
+        texts += processor->pieces[i].is_text;
+    processor->copies = processor->stage_count ? processor->copies * texts : texts;
+    if (processor->copies > MOST_COPIES)
+        return stlora_place_fail(place, STLORA_E_FORMAT, err, "the text comes more than %d times", MOST_COPIES);
+    STLORA_TRY(stlora_grow(&processor->stages, &processor->stage_capacity, processor->stage_count + 1, sizeof *processor->stages,
+                           "post-processor", err));
+    processor->stages[processor->stage_count++] = processor->count;
+    return STLORA_OK;
 }
 
 stlora_status stlora_post_processor_read(stlora_post_processor *processor, const json_t *part,
@@ -129,17 +137,30 @@ static stlora_status append(stlora_ids *out, const int32_t *ids, size_t count, s
     return STLORA_OK;
 }
 
-stlora_status stlora_post_process(const stlora_post_processor *processor, const stlora_ids *text,
-                                  bool add_special_tokens, stlora_ids *out, stlora_error *err)
+static stlora_status run_stage(const stlora_post_processor *processor, size_t stage, const stlora_ids *text,
+                               bool add_special_tokens, stlora_ids *out, stlora_error *err)
 {
-    if (!processor->given) return append(out, text->data, text->count, err);
-    for (size_t i = 0; i < processor->count; i++) {
+    for (size_t i = stage ? processor->stages[stage - 1] : 0; i < processor->stages[stage]; i++) {
         const stlora_post_piece *piece = &processor->pieces[i];
         if (piece->is_text)
             STLORA_TRY(append(out, text->data, text->count, err));
         else if (add_special_tokens)
-            STLORA_TRY(
-                append(out, processor->ids.data + piece->begin, piece->end - piece->begin, err));
+            STLORA_TRY(append(out, processor->ids.data + piece->begin, piece->end - piece->begin, err));
     }
     return STLORA_OK;
+}
+
+stlora_status stlora_post_process(const stlora_post_processor *processor, stlora_ids *text, bool add_special_tokens,
+                                  stlora_ids *out, stlora_error *err)
+{
+    if (processor->stage_count == 0) return append(out, text->data, text->count, err);
+    const size_t last = processor->stage_count - 1;
+    for (size_t stage = 0; stage < last; stage++) {
+        stlora_ids made = {0};
+        stlora_status status = run_stage(processor, stage, text, add_special_tokens, &made, err);
+        stlora_ids_free(status == STLORA_OK ? text : &made);
+        STLORA_TRY(status);
+        *text = made;
+    }
+    return run_stage(processor, last, text, add_special_tokens, out, err);
 }

@@ -10,6 +10,7 @@ typedef enum cut_kind {
     PREFIX_SPACE, /* ByteLevel's add_prefix_space */
     SPLIT,        /* at the matches of a pattern */
     SPLIT_CLASS,  /* at the characters of a class */
+    SPLIT_LENGTH, /* after so many characters */
     METASPACE,    /* rewrites spaces; the split that may follow is a SPLIT */
     SPELL,        /* in the byte-level alphabet */
 } cut_kind;
@@ -33,6 +34,7 @@ struct stlora_cut_step {
     prepend_scheme scheme;      /* METASPACE */
     char replacement[4];
     size_t replacement_length;
+    size_t characters; /* SPLIT_LENGTH */
 };
 
 void stlora_pretokenizer_free(stlora_pretokenizer *pretokenizer)
@@ -194,6 +196,16 @@ static stlora_status read_delimiter(stlora_pretokenizer *pretokenizer, const jso
     return stlora_strdup_n(&step->pattern.string, delimiter, length, err);
 }
 
+static stlora_status read_fixed_length(stlora_pretokenizer *pretokenizer, const json_t *part, const stlora_place *place,
+                                       stlora_error *err)
+{
+    stlora_cut_step *step;
+    STLORA_TRY(add_step(pretokenizer, &step, SPLIT_LENGTH, err));
+    STLORA_TRY(stlora_member_count(part, "length", &step->characters, place, err));
+    stlora_place here = {place, "length", 0};
+    return step->characters ? STLORA_OK : stlora_place_fail(&here, STLORA_E_FORMAT, err, "wanted at least 1, found 0");
+}
+
 static stlora_status read_step(void *context, const json_t *part, const char *type,
                                const stlora_place *place, stlora_error *err)
 {
@@ -204,7 +216,12 @@ static stlora_status read_step(void *context, const json_t *part, const char *ty
     if (strcmp(type, "Whitespace") == 0) return read_whitespace(into, err);
     if (strcmp(type, "WhitespaceSplit") == 0)
         return read_class(into, stlora_is_white_space, REMOVED, err);
+    if (strcmp(type, "BertPreTokenizer") == 0) {
+        STLORA_TRY(read_class(into, stlora_is_white_space, REMOVED, err));
+        return read_class(into, stlora_is_punctuation, ISOLATED, err);
+    }
     if (strcmp(type, "CharDelimiterSplit") == 0) return read_delimiter(into, part, place, err);
+    if (strcmp(type, "FixedLength") == 0) return read_fixed_length(into, part, place, err);
     if (strcmp(type, "Digits") == 0) {
         bool individual;
         STLORA_TRY(stlora_member_bool(part, "individual_digits", false, &individual, place, err));
@@ -328,6 +345,17 @@ static stlora_status split_class(cutter *c, bool (*in_class)(uint32_t), size_t l
     return flush(c, err);
 }
 
+static stlora_status split_length(const cutter *c, size_t characters, size_t length, stlora_error *err)
+{
+    for (size_t at = 0, end = 0; at < length; at = end) {
+        size_t size;
+        for (size_t i = 0; i < characters && end < length; i++, end += size)
+            (void)stlora_utf8_read(c->text + end, &size);
+        STLORA_TRY(emit(c, at, end, err));
+    }
+    return STLORA_OK;
+}
+
 static stlora_status metaspace(const stlora_cut_step *step, stlora_bytes *out, const char *text,
                                size_t length, bool at_origin, stlora_error *err)
 {
@@ -372,6 +400,7 @@ static stlora_status run(const walk *w, size_t at_step, const char *text, size_t
                 .behavior = step->behavior};
     if (step->kind == SPLIT) return split_pattern(&c, &step->pattern, length, err);
     if (step->kind == SPLIT_CLASS) return split_class(&c, step->in_class, length, err);
+    if (step->kind == SPLIT_LENGTH) return split_length(&c, step->characters, length, err);
     stlora_bytes *out = &w->work[at_step];
     if (origin > 0) {
         STLORA_TRY(rewrite(step, out, text, origin, true, err));

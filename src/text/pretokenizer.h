@@ -1,5 +1,6 @@
 /* pretokenizer.h: cutting normal text into the words that the model encodes one by one. Internal to text/.
- * ByteLevel Split Digits Punctuation Metaspace Whitespace WhitespaceSplit CharDelimiterSplit, Sequence of them. */
+ * ByteLevel Split Digits Punctuation Metaspace Whitespace WhitespaceSplit CharDelimiterSplit BertPreTokenizer FixedLength, Sequence
+ * of them. */
 #ifndef STLORA_TEXT_PRETOKENIZER_H
 #define STLORA_TEXT_PRETOKENIZER_H
 

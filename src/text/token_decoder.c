@@ -55,7 +55,7 @@ static stlora_status read_step(void *context, const json_t *part, const char *ty
         {"ByteLevel", STLORA_DECODE_BYTE_LEVEL}, {"ByteFallback", STLORA_DECODE_BYTE_FALLBACK},
         {"Replace", STLORA_DECODE_REPLACE},      {"Fuse", STLORA_DECODE_FUSE},
         {"Strip", STLORA_DECODE_STRIP},          {"Metaspace", STLORA_DECODE_METASPACE},
-        {"BPEDecoder", STLORA_DECODE_BPE},
+        {"BPEDecoder", STLORA_DECODE_BPE},       {"WordPiece", STLORA_DECODE_WORD_PIECE},
     };
     size_t i = 0;
     while (i < sizeof kinds / sizeof *kinds && strcmp(type, kinds[i].type) != 0)
@@ -83,6 +83,10 @@ static stlora_status read_step(void *context, const json_t *part, const char *ty
     case STLORA_DECODE_BPE:
         STLORA_TRY(stlora_member_string(part, "suffix", true, &text, &length, place, err));
         return copy_text(&step->pattern.string, &step->pattern.length, text, length, err);
+    case STLORA_DECODE_WORD_PIECE:
+        STLORA_TRY(stlora_member_bool(part, "cleanup", true, &step->clean_up, place, err));
+        STLORA_TRY(stlora_member_string(part, "prefix", true, &text, &length, place, err));
+        return copy_text(&step->text, &step->length, text, length, err);
     case STLORA_DECODE_JOIN:
     case STLORA_DECODE_BYTE_LEVEL:
     case STLORA_DECODE_BYTE_FALLBACK:

@@ -1,6 +1,6 @@
 /* token_decoder.h: tokens back to text, one at a time. Internal to text/.
  *
- * ByteLevel Replace ByteFallback Fuse Strip Metaspace BPEDecoder, Sequence of them; without a decoder tokens are
+ * ByteLevel Replace ByteFallback Fuse Strip Metaspace BPEDecoder WordPiece, Sequence of them; without a decoder tokens are
  * joined with spaces. Each part takes stretches of tokens and passes on what is certain, so that decoding a list and
  * decoding a stream are the same code, and the stream's text is the list's by construction.
  */

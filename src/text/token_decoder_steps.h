@@ -15,15 +15,17 @@ typedef enum stlora_decode_kind {
     STLORA_DECODE_STRIP,
     STLORA_DECODE_METASPACE,
     STLORA_DECODE_BPE,
+    STLORA_DECODE_WORD_PIECE,
 } stlora_decode_kind;
 
 struct stlora_decode_step {
     stlora_decode_kind kind;
     stlora_pattern pattern; /* REPLACE; BPE's suffix; METASPACE's replacement */
-    char *text;             /* what REPLACE puts; STRIP's character */
+    char *text;             /* what REPLACE puts; STRIP's character; WORD_PIECE's prefix */
     size_t length;
     size_t start, stop; /* STRIP */
     bool keep_first;    /* METASPACE: the first token's replacements become spaces too */
+    bool clean_up;      /* WORD_PIECE: English blanks before marks go */
 };
 
 #endif

@@ -263,6 +263,46 @@ static stlora_status end_bpe(stlora_decoding *d, size_t at, stlora_error *err)
     return STLORA_OK;
 }
 
+/* ---- WordPiece: a blank before each token but the first and those that continue a word ---- */
+
+/* The library's rules for English, one after the other over the whole token. */
+static void clean_up(char *text, size_t *length)
+{
+    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
+                                           {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        const size_t from = strlen(rules[r][0]), to = strlen(rules[r][1]);
+        size_t kept = 0, at = 0;
+        while (at < *length) {
+            const size_t found = stlora_find_bytes(text, *length, at, rules[r][0], from);
+            memmove(text + kept, text + at, found - at);
+            kept += found - at;
+            at = found;
+            if (found == *length) break;
+            memcpy(text + kept, rules[r][1], to);
+            kept += to;
+            at += from;
+        }
+        *length = kept;
+    }
+}
+
+static stlora_status give_word_piece(stlora_decoding *d, size_t at, stlora_error *err)
+{
+    const stlora_decode_step *step = &d->decoder->steps[at];
+    part_state *state = &d->states[at];
+    stlora_bytes *held = &state->held, *whole = &state->bytes;
+    const bool continues =
+        state->tokens > 0 && held->count >= step->length && (!step->length || memcmp(held->data, step->text, step->length) == 0);
+    const size_t skipped = continues ? step->length : 0;
+    whole->count = 0;
+    if (state->tokens > 0 && !continues) STLORA_TRY(stlora_bytes_append(whole, " ", 1, err));
+    STLORA_TRY(stlora_bytes_append(whole, held->data ? held->data + skipped : "", held->count - skipped, err));
+    held->count = 0;
+    if (step->clean_up && whole->count) clean_up(whole->data, &whole->count);
+    return whole->count ? give(d, at + 1, whole->data, whole->count, err) : STLORA_OK;
+}
+
 /* ---- the chain ---- */
 
 static stlora_status join(stlora_decoding *d, size_t at, stlora_error *err)
@@ -294,6 +334,7 @@ static stlora_status give(stlora_decoding *d, size_t at, const char *text, size_
     case STLORA_DECODE_BYTE_LEVEL:
     case STLORA_DECODE_BYTE_FALLBACK:
     case STLORA_DECODE_BPE:
+    case STLORA_DECODE_WORD_PIECE:
         return stlora_bytes_append(&state->held, text, length, err);
     }
     return give(d, at + 1, text, length, err);
@@ -317,6 +358,9 @@ static stlora_status end_token(stlora_decoding *d, size_t at, stlora_error *err)
         break;
     case STLORA_DECODE_JOIN:
         STLORA_TRY(join(d, at, err));
+        break;
+    case STLORA_DECODE_WORD_PIECE:
+        STLORA_TRY(give_word_piece(d, at, err));
         break;
     case STLORA_DECODE_METASPACE:
     case STLORA_DECODE_STRIP:
@@ -351,6 +395,7 @@ static stlora_status finish(stlora_decoding *d, size_t at, stlora_error *err)
         case STLORA_DECODE_REPLACE:
         case STLORA_DECODE_STRIP:
         case STLORA_DECODE_METASPACE:
+        case STLORA_DECODE_WORD_PIECE:
             break;
         }
         *state = (part_state){.held = {state->held.data, 0, state->held.capacity},

@@ -90,3 +90,14 @@ bool stlora_is_mark(uint32_t point)
 {
     return category_between(point, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME);
 }
+
+bool stlora_is_nonspacing_mark(uint32_t point)
+{
+    return category_between(point, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_MN);
+}
+
+bool stlora_is_control(uint32_t point)
+{
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)point);
+    return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
+}

@@ -53,5 +53,7 @@ bool stlora_is_white_space(uint32_t point); /* the property White_Space */
 bool stlora_is_numeric(uint32_t point);     /* general categories Nd, Nl, No */
 bool stlora_is_punctuation(uint32_t point); /* general categories P*, and ASCII's symbols */
 bool stlora_is_mark(uint32_t point);        /* general categories M* */
+bool stlora_is_nonspacing_mark(uint32_t point); /* general category Mn */
+bool stlora_is_control(uint32_t point);         /* general categories Cc, Cf, Co */
 
 #endif

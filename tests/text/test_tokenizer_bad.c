@@ -166,8 +166,8 @@ static void wrong_parts(void **state)
     replaced("normalizer", "{\"type\":\"Sequence\"}", format,
              "normalizer.normalizers: wanted an array");
     replaced("normalizer",
-             "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Nmt\"}]}",
-             unsupported, "normalizer.normalizers[1]: the normalizer 'Nmt'");
+             "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Precompiled\"}]}",
+             unsupported, "normalizer.normalizers[1]: the normalizer 'Precompiled'");
     replaced("normalizer", "{\"type\":\"Prepend\"}", format, "normalizer.prepend");
     replaced("normalizer", "{\"type\":\"Replace\",\"content\":\"\"}", format, "normalizer.pattern");
     replaced("normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Glob\":\"*\"},\"content\":\"\"}",
@@ -176,7 +176,9 @@ static void wrong_parts(void **state)
              format, "refused");
     replaced("normalizer", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"}}", format,
              "normalizer.content");
-    replaced("pre_tokenizer", "{\"type\":\"BertPreTokenizer\"}", unsupported, "BertPreTokenizer");
+    replaced("pre_tokenizer", "{\"type\":\"UnicodeScripts\"}", unsupported, "UnicodeScripts");
+    replaced("pre_tokenizer", "{\"type\":\"FixedLength\"}", format, "pre_tokenizer.length: wanted an integer");
+    replaced("pre_tokenizer", "{\"type\":\"FixedLength\",\"length\":0}", format, "at least 1");
     replaced("pre_tokenizer.pattern", "{\"Regex\":\"[\"}", format,
              "pre_tokenizer.pattern: the pattern '['");
     replaced("pre_tokenizer.behavior", "\"Kept\"", format, "pre_tokenizer.behavior");
@@ -204,12 +206,12 @@ static void wrong_parts(void **state)
     replaced("post_processor.single", NULL, format, "post_processor.single");
     replaced("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"x\",3]}", format,
              "post_processor.sep");
-    replaced("post_processor",
-             "{\"type\":\"Sequence\",\"processors\":[{\"type\":\"BertProcessing\",\"cls\":[\"x\",3]"
-             ",\"sep\":[\"x\",3]},"
-             "{\"type\":\"TemplateProcessing\",\"single\":[]}]}",
-             unsupported, "a second post-processor");
+#define TWICE "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},{\"Sequence\":{\"id\":\"A\"}}]}"
+    replaced("post_processor", "{\"type\":\"Sequence\",\"processors\":[" TWICE "," TWICE "," TWICE "," TWICE "," TWICE "]}", format,
+             "post_processor.processors[4]: the text comes more than 16 times");
+#undef TWICE
     replaced("decoder", "{\"type\":\"CTC\"}", unsupported, "CTC");
+    replaced("decoder", "{\"type\":\"WordPiece\"}", format, "decoder.prefix");
     replaced("decoder", "{\"type\":\"Strip\",\"content\":\" \",\"start\":-1,\"stop\":0}", format,
              "decoder.start");
     replaced("decoder", "{\"type\":\"Strip\",\"content\":\" \",\"start\":1}", format,
