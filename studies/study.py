@@ -18,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ALL_RATES = "5e-5:6.4e-3:x2"
+MIDDLE_RATES = "2e-4:3.2e-3:x2"
 SEEDS = "1:5:+1"
 RATIOS = "5e-4,2e-3,5e-3,2e-2"  # the paper's are 5e-4 to 5e-3; the last one is for runs as short as these
 # Arms beside compare's own methods: name -> flags.
@@ -45,10 +46,12 @@ def grid(base, task, targets, methods, rates=ALL_RATES, ratios=RATIOS, steps=200
 def parts():
     """In the order of what they decide; a part whose base is not there is left out, and said."""
     yield grid("w64", "shakespeare", "all", FULL)
-    yield grid("demo", "extraction", "all", DECISIVE)
+    yield grid("demo", "extraction", "all", DECISIVE, rates=MIDDLE_RATES)
     yield grid("stories260K", "grimm", "all", [*DECISIVE, "auto-displacement"])
     yield grid("w64", "shakespeare", "qv", DECISIVE)
-    yield grid("w128", "shakespeare", "all", DECISIVE, rates="2e-4:3.2e-3:x2")
+    name, part = grid("w64", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1"], rates="4e-4:3.2e-3:x2", ratios="5e-4,2e-3,5e-3", steps=1000)
+    yield f"{name}-long", part
+    yield grid("w128", "shakespeare", "all", DECISIVE, rates=MIDDLE_RATES)
     yield grid("w64", "wikitext", "all", DECISIVE)
     yield grid("w256", "shakespeare", "all", DECISIVE, rates="1e-4:3.2e-3:x2", ratios="5e-3,2e-2")
     yield grid("w512", "shakespeare", "all", DECISIVE, rates="2e-4:1.6e-3:x2", ratios="5e-3,2e-2")
