@@ -119,6 +119,7 @@ static stlora_status evaluate(stlora_eval_task *task, stlora_eval_result *out, s
     stlora_eval_result result = {0};
     STLORA_TRY(check(c, err));
     STLORA_TRY(stlora_session_open(&task->session, c->model, c->adapter, c->precision, (int)c->threads, false, err));
+    STLORA_TRY(stlora_session_chat(&task->session, c->model, c->chat_template, c->now, err));
     if (c->per_row) STLORA_TRY(stlora_atomic_open(&task->per_row, c->per_row, err));
     if (strcmp(c->task, "loss") == 0)
         STLORA_TRY(loss(task, &result, err));

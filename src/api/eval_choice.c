@@ -66,7 +66,7 @@ static stlora_status encode(choosing *c, const stlora_row *row, size_t choice, s
     bool is_prefix;
     one.completion = row->choices[choice];
     one.completion_length = row->choice_lengths[choice];
-    STLORA_TRY(stlora_encode_row(c->task->session.encoder, &one, ids, from, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(c->task->session.encoder, NULL, &one, ids, from, &is_prefix, err));
     if (*from == 0) *from = 1;
     if (*from >= ids->count)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: choice %zu gives no token after the prompt", row->where, choice);

@@ -4,6 +4,7 @@
 
 #include "api/eval_task.h"
 #include "base/memory.h"
+#include "data/conversation.h"
 #include "model/decoder.h"
 #include "train/complete.h"
 #include "train/extract.h"
@@ -52,21 +53,58 @@ static int64_t most_of(const matching *m, int64_t prompt, int64_t wanted)
     return most > left ? left + 1 : most; /* the last one need not be fed */
 }
 
-static stlora_status take_row(void *context, const stlora_row *row, stlora_error *err)
+/* A row of messages as prompt and completion: its last answer is asked for. What it holds is created. */
+static stlora_status last_answer(const matching *m, const stlora_row *row, stlora_chat_text *before,
+                                 stlora_row *as_prompt, char **answer, stlora_error *err)
 {
-    matching *m = context;
+    const json_t *messages = row->conversation.messages;
+    const size_t last = stlora_chat_last_answer(messages);
+    stlora_error why = {0};
+    if (last == json_array_size(messages))
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: no message has the role \"assistant\", whose answer is wanted",
+                           row->where);
+    stlora_status status =
+        stlora_chat_render_first(m->task->session.chat, &row->conversation, last, true, before, &why);
+    if (status != STLORA_OK) return stlora_fail(err, status, "%s: %s", row->where, why.text);
+    *as_prompt = *row;
+    as_prompt->prompt = before->text;
+    as_prompt->prompt_length = before->length;
+    STLORA_TRY(stlora_message_text(json_array_get(messages, last), answer, &as_prompt->completion_length, err));
+    as_prompt->completion = *answer;
+    return STLORA_OK;
+}
+
+/* Puts the prompt's ids into task->ids; *wanted is how many the completion has. */
+static stlora_status encode_prompt(const matching *m, const stlora_row *row, int64_t *wanted, stlora_error *err)
+{
+    stlora_encoder *encoder = m->task->session.encoder;
+    stlora_ids *ids = &m->task->ids;
+    const bool chat = row->kind == STLORA_ROW_MESSAGES;
+    size_t prompt_ids, all;
+    bool is_prefix;
+    if (chat) {
+        ids->count = 0;
+        STLORA_TRY(stlora_encode(encoder, row->completion, row->completion_length, false, ids, err));
+        *wanted = (int64_t)ids->count;
+    } else {
+        STLORA_TRY(stlora_encode_row(encoder, NULL, row, ids, &prompt_ids, &is_prefix, err));
+        all = ids->count;
+        *wanted = all > prompt_ids ? (int64_t)(all - prompt_ids) : 0;
+    }
+    ids->count = 0;
+    return stlora_encode(encoder, row->prompt, row->prompt_length, !chat, ids, err);
+}
+
+static stlora_status take_prompt(matching *m, const stlora_row *row, stlora_error *err)
+{
     stlora_eval_task *task = m->task;
     stlora_ids *ids = &task->ids;
-    size_t prompt_ids, n = (size_t)task->rows;
-    bool is_prefix;
-    if (!row->has_prompt || row->kind == STLORA_ROW_CHOICE)
-        return stlora_fail(err, STLORA_E_FORMAT,
-                           "%s: exact-match wants rows with a prompt and a completion, found \"%s\"", row->where,
-                           stlora_row_kind_name(row->kind));
-    STLORA_TRY(stlora_encode_row(task->session.encoder, row, ids, &prompt_ids, &is_prefix, err));
-    int64_t wanted = ids->count > prompt_ids ? (int64_t)(ids->count - prompt_ids) : 0;
-    ids->count = 0;
-    STLORA_TRY(stlora_encode(task->session.encoder, row->prompt, row->prompt_length, true, ids, err));
+    size_t n = (size_t)task->rows;
+    int64_t wanted;
+    if (!task->session.encoder)
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: a {%s} row needs the model's tokenizer.json, and there is none",
+                           row->where, stlora_row_kind_name(row->kind));
+    STLORA_TRY(encode_prompt(m, row, &wanted, err));
     if (ids->count == 0)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: the prompt gives no token to go on from", row->where);
     STLORA_TRY(stlora_eval_ids(task, 0, row->where, err));
@@ -83,6 +121,26 @@ static stlora_status take_row(void *context, const stlora_row *row, stlora_error
     memcpy(made->ids, ids->data, ids->count * sizeof *made->ids);
     m->prompts[n] = (stlora_prompt){made->ids, (int64_t)ids->count, most_of(m, (int64_t)ids->count, wanted)};
     return STLORA_OK;
+}
+
+static stlora_status take_row(void *context, const stlora_row *row, stlora_error *err)
+{
+    matching *m = context;
+    if (row->kind == STLORA_ROW_MESSAGES) {
+        stlora_chat_text before = {0};
+        stlora_row as_prompt;
+        char *answer = NULL;
+        stlora_status status = last_answer(m, row, &before, &as_prompt, &answer, err);
+        if (status == STLORA_OK) status = take_prompt(m, &as_prompt, err);
+        stlora_chat_text_free(&before);
+        stlora_free(answer);
+        return status;
+    }
+    if (!row->has_prompt || row->kind == STLORA_ROW_CHOICE)
+        return stlora_fail(err, STLORA_E_FORMAT,
+                           "%s: exact-match wants rows with a prompt and a completion, found \"%s\"", row->where,
+                           stlora_row_kind_name(row->kind));
+    return take_prompt(m, row, err);
 }
 
 /* The text of generated ids. A model may have more rows than its tokenizer has tokens: such an id is a number without text. */

@@ -34,7 +34,7 @@ static stlora_status score_row(void *context, const stlora_row *row, stlora_erro
     const float *logprob = NULL;
     if (row->kind == STLORA_ROW_CHOICE)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: a row of choices is for eval --task choice", row->where);
-    STLORA_TRY(stlora_encode_row(s->session.encoder, row, &s->ids, &prompt_ids, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(s->session.encoder, s->session.chat, row, &s->ids, &prompt_ids, &is_prefix, err));
     int64_t count = (int64_t)s->ids.count;
     if (count > 0) STLORA_TRY(stlora_scorer_run(s->scorer, s->ids.data, count, 1, row->where, &logprob, err));
     s->length = 0;
@@ -61,6 +61,7 @@ static stlora_status score(scoring *s, const stlora_score_config *c, stlora_erro
     stlora_row_kind kind = STLORA_ROW_TEXT;
     if (c->data.count == 0) return stlora_fail(err, STLORA_E_USAGE, "--data: wanted a file of rows, found none");
     STLORA_TRY(stlora_session_open(&s->session, c->model, c->adapter, c->precision, (int)c->threads, false, err));
+    STLORA_TRY(stlora_session_chat(&s->session, c->model, c->chat_template, c->now, err));
     STLORA_TRY(stlora_scorer_create(&s->scorer, &s->session, err));
     for (size_t i = 0; i < c->data.count; i++)
         STLORA_TRY(stlora_rows_read(c->data.items[i], &known, &kind, score_row, s, err));

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/size.h"
+#include "text/token_spans.h"
 
 enum {
     SMALLEST_BLOCK = 1 << 10,
@@ -32,6 +33,8 @@ typedef struct reading {
     const stlora_example_options *options;
     stlora_encoder *encoder; /* NULL without a tokenizer */
     stlora_ids ids;          /* of the row at hand */
+    stlora_text_span *spans; /* of ids: its answers */
+    size_t spans_room;
 } reading;
 
 /* prompt and completion as one text, created; NUL-terminated by the allocator's zeros. */
@@ -49,14 +52,36 @@ static stlora_status join(const stlora_row *row, char **out, size_t *length, stl
     return STLORA_OK;
 }
 
-/* Appends the ids of text; the tokenizer knows no rows, so its sentence gets the row in front. */
+/* Tokenizer and template know no rows, so their sentence gets the row in front. */
+static stlora_status of_row(stlora_status status, const stlora_row *row, const stlora_error *why, stlora_error *err)
+{
+    return status == STLORA_OK ? status : stlora_fail(err, status, "%s: %s", row->where, why->text);
+}
+
+/* Appends the ids of text. */
 static stlora_status encode(stlora_encoder *encoder, const stlora_row *row, const char *text, size_t length,
-                            stlora_ids *ids, stlora_error *err)
+                            bool add_special_tokens, stlora_ids *ids, stlora_error *err)
 {
     stlora_error why = {0};
-    stlora_status status = stlora_encode(encoder, text, length, true, ids, &why);
-    if (status == STLORA_OK) return STLORA_OK;
-    return stlora_fail(err, status, "%s: %s", row->where, why.text);
+    return of_row(stlora_encode(encoder, text, length, add_special_tokens, ids, &why), row, &why, err);
+}
+
+static stlora_status need_encoder(const stlora_encoder *encoder, const stlora_row *row, stlora_error *err)
+{
+    if (encoder) return STLORA_OK;
+    return stlora_fail(err, STLORA_E_FORMAT, "%s: a {%s} row needs the model's tokenizer.json, and there is none",
+                       row->where, stlora_row_kind_name(row->kind));
+}
+
+/* The conversation's text, with its answers as spans where they are wanted. */
+static stlora_status render(const stlora_chat *chat, const stlora_row *row, bool answers, stlora_chat_text *text,
+                            stlora_error *err)
+{
+    stlora_error why = {0};
+    if (!chat) return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: messages rows are not supported here", row->where);
+    stlora_status status = answers ? stlora_chat_render_answers(chat, &row->conversation, text, &why)
+                                   : stlora_chat_render(chat, &row->conversation, false, text, &why);
+    return of_row(status, row, &why, err);
 }
 
 static stlora_status copy_ids(const stlora_row *row, stlora_ids *ids, stlora_error *err)
@@ -66,8 +91,18 @@ static stlora_status copy_ids(const stlora_row *row, stlora_ids *ids, stlora_err
     return STLORA_OK;
 }
 
-stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_row *row, stlora_ids *ids, size_t *prompt_ids,
-                                bool *prompt_is_prefix, stlora_error *err)
+static stlora_status encode_messages(stlora_encoder *encoder, const stlora_chat *chat, const stlora_row *row,
+                                     stlora_ids *ids, stlora_error *err)
+{
+    stlora_chat_text text;
+    STLORA_TRY(render(chat, row, false, &text, err));
+    stlora_status status = encode(encoder, row, text.text, text.length, false, ids, err);
+    stlora_chat_text_free(&text);
+    return status;
+}
+
+stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_chat *chat, const stlora_row *row,
+                                stlora_ids *ids, size_t *prompt_ids, bool *prompt_is_prefix, stlora_error *err)
 {
     size_t prompt = 0, length = 0;
     bool is_prefix = true;
@@ -75,20 +110,20 @@ stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_row *row, 
     ids->count = 0;
     if (row->kind == STLORA_ROW_INPUT_IDS) {
         STLORA_TRY(copy_ids(row, ids, err));
+    } else if (row->kind == STLORA_ROW_MESSAGES) {
+        STLORA_TRY(need_encoder(encoder, row, err));
+        STLORA_TRY(encode_messages(encoder, chat, row, ids, err));
     } else {
-        if (!encoder)
-            return stlora_fail(err, STLORA_E_FORMAT,
-                               "%s: a {%s} row needs the model's tokenizer.json, and there is none", row->where,
-                               stlora_row_kind_name(row->kind));
+        STLORA_TRY(need_encoder(encoder, row, err));
         STLORA_TRY(join(row, &text, &length, err));
-        stlora_status status = encode(encoder, row, text, length, ids, err);
+        stlora_status status = encode(encoder, row, text, length, true, ids, err);
         stlora_free(text);
         STLORA_TRY(status);
     }
     if (row->has_prompt) {
         /* The prompt alone, behind the row for as long as the two are compared. */
         const size_t all = ids->count;
-        STLORA_TRY(encode(encoder, row, row->prompt, row->prompt_length, ids, err));
+        STLORA_TRY(encode(encoder, row, row->prompt, row->prompt_length, true, ids, err));
         prompt = ids->count - all;
         is_prefix = prompt <= all && (prompt == 0 || !memcmp(ids->data, ids->data + all, prompt * sizeof *ids->data));
         ids->count = all;
@@ -163,23 +198,68 @@ static stlora_status keep(reading *r, size_t first, const int32_t *labels, stlor
     return add(r->into, &e, err);
 }
 
+static stlora_status check_ids(const reading *r, const stlora_row *row, stlora_error *err)
+{
+    const int64_t vocab_size = r->options->vocab_size;
+    for (size_t i = 0; i < r->ids.count; i++) {
+        if (vocab_size > 0 && r->ids.data[i] >= vocab_size)
+            return stlora_fail(err, STLORA_E_FORMAT,
+                               "%s: token %zu of the row has the id %d, but the model's ids end at %lld: "
+                               "tokenizer.json is not this model's",
+                               row->where, i, (int)r->ids.data[i], (long long)vocab_size - 1);
+    }
+    return STLORA_OK;
+}
+
 static stlora_status keep_text(reading *r, const stlora_row *row, stlora_error *err)
 {
     const stlora_example_options *o = r->options;
     size_t prompt_ids;
     bool is_prefix;
-    STLORA_TRY(stlora_encode_row(r->encoder, row, &r->ids, &prompt_ids, &is_prefix, err));
+    STLORA_TRY(stlora_encode_row(r->encoder, o->chat, row, &r->ids, &prompt_ids, &is_prefix, err));
     if (!is_prefix) r->into->counts.prompt_no_prefix++;
-    for (size_t i = 0; i < r->ids.count; i++) {
-        if (o->vocab_size > 0 && r->ids.data[i] >= o->vocab_size)
-            return stlora_fail(err, STLORA_E_FORMAT,
-                               "%s: token %zu of the row has the id %d, but the model's ids end at %lld: "
-                               "tokenizer.json is not this model's",
-                               row->where, i, (int)r->ids.data[i], (long long)o->vocab_size - 1);
-    }
+    STLORA_TRY(check_ids(r, row, err));
     if (o->eos >= 0 && (r->ids.count == 0 || r->ids.data[r->ids.count - 1] != o->eos))
         STLORA_TRY(stlora_ids_push(&r->ids, o->eos, err));
     return keep(r, o->completion_only ? prompt_ids : 0, NULL, err);
+}
+
+/* The ids and where they hold an answer, into r->ids and r->spans; *count answers. */
+static stlora_status encode_answers(reading *r, const stlora_row *row, size_t *count, stlora_error *err)
+{
+    stlora_chat_text text;
+    stlora_error why = {0};
+    STLORA_TRY(render(r->options->chat, row, true, &text, err));
+    stlora_status status =
+        stlora_grow(&r->spans, &r->spans_room, text.span_count + 1, sizeof *r->spans, "answers", &why);
+    if (status == STLORA_OK)
+        status = stlora_encode_spans(r->encoder, text.text, text.length, text.spans, text.span_count, &r->ids, r->spans,
+                                     &why);
+    *count = text.span_count;
+    stlora_chat_text_free(&text);
+    return of_row(status, row, &why, err);
+}
+
+static stlora_status keep_messages(reading *r, const stlora_row *row, stlora_error *err)
+{
+    size_t prompt_ids, answers = 0;
+    bool is_prefix;
+    STLORA_TRY(need_encoder(r->encoder, row, err));
+    if (!r->options->completion_only) {
+        STLORA_TRY(stlora_encode_row(r->encoder, r->options->chat, row, &r->ids, &prompt_ids, &is_prefix, err));
+        STLORA_TRY(check_ids(r, row, err));
+        return keep(r, 0, NULL, err);
+    }
+    STLORA_TRY(encode_answers(r, row, &answers, err));
+    STLORA_TRY(check_ids(r, row, err));
+    const size_t count = r->ids.count;
+    for (size_t i = 0; i < count; i++) /* labels behind the ids, until both are copied */
+        STLORA_TRY(stlora_ids_push(&r->ids, -1, err));
+    for (size_t k = 0; k < answers; k++)
+        for (size_t i = r->spans[k].begin; i < r->spans[k].end; i++)
+            r->ids.data[count + i] = r->ids.data[i];
+    r->ids.count = count;
+    return keep(r, 0, r->ids.data + count, err);
 }
 
 static stlora_status check_range(const stlora_row *row, const char *key, const int64_t *values, int64_t vocab_size,
@@ -212,6 +292,7 @@ static stlora_status take_example(void *context, const stlora_row *row, stlora_e
     if (row->kind == STLORA_ROW_CHOICE)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: {%s} rows are for eval --task choice", row->where,
                            stlora_row_kind_name(row->kind));
+    if (row->kind == STLORA_ROW_MESSAGES) return keep_messages(context, row, err);
     return row->kind == STLORA_ROW_INPUT_IDS ? keep_ids(context, row, err) : keep_text(context, row, err);
 }
 
@@ -264,6 +345,7 @@ static void stop_readings(reading *readings, void **contexts, size_t count)
         stlora_examples_free(readings[i].into);
         stlora_encoder_free(readings[i].encoder);
         stlora_ids_free(&readings[i].ids);
+        stlora_free(readings[i].spans);
     }
     stlora_free(readings);
     stlora_free(contexts);

@@ -27,10 +27,11 @@ typedef struct stlora_examples stlora_examples; /* opaque, growing; ids lie in b
 
 typedef struct stlora_example_options {
     const stlora_tokenizer *tokenizer; /* NULL allowed for INPUT_IDS rows */
+    const stlora_chat *chat;           /* how MESSAGES rows are written; NULL = they are not supported */
     int32_t eos;                       /* appended for training unless the text ends in it; -1 = none */
     int64_t max_length;                /* tokens; longer rows are cut at the end and counted; 0 = no limit */
     int64_t vocab_size;                /* ids at or beyond it are E_FORMAT with file, line, place; 0 = no limit */
-    int completion_only; /* 0 every token; else the completion's where rows have one, every token of {"text"} rows:
+    int completion_only; /* 0 every token; else the completion's where rows have one, the assistant's of {"messages"} rows, every token of {"text"} rows:
                                           -1 (not asked for) and 1 (asked for) are the same. "labels" of a row always stand */
     stlora_team *team;   /* shares the rows; any number of threads gives the same examples and the same failure; NULL = the caller alone */
 } stlora_example_options;
@@ -46,7 +47,9 @@ typedef struct stlora_example_counts {
  *
  * prompt and completion are encoded as one text with the tokenizer's own special tokens; labels start after as many ids as the
  * prompt alone has (rows where those ids are no prefix are counted, labels still start there); eos is appended unless the last id
- * is it already, and belongs to the completion; a row cut at its end has lost it. INPUT_IDS rows are taken as they are (labels[i] belongs to ids[i], -100 = not supervised). Rows without a supervised
+ * is it already, and belongs to the completion; a row cut at its end has lost it. MESSAGES rows are the text that the chat template makes, encoded without special tokens
+ * of the tokenizer's own and without an eos; labels are where tokens hold an answer (text/chat.h, text/token_spans.h).
+ * INPUT_IDS rows are taken as they are (labels[i] belongs to ids[i], -100 = not supervised). Rows without a supervised
  * token are dropped and counted; none left is STLORA_E_FORMAT. CHOICE rows are E_FORMAT here ("for eval --task choice"), and so are
  * text rows without a tokenizer. *out and *kind change on success only. Pair with _free. */
 STLORA_NODISCARD stlora_status stlora_examples_read(stlora_examples **out, const char *const *paths, size_t path_count,
@@ -62,8 +65,11 @@ size_t stlora_examples_bytes(const stlora_examples *examples); /* memory held, f
  * them, nothing appended. *ids is emptied first and filled; on failure it holds nothing of use. *prompt_ids is how many ids the
  * prompt alone has (0 without a prompt), and *prompt_is_prefix whether those are the first ids of the row: where they are not,
  * *prompt_ids may even be more than ids->count. A row of kind CHOICE is encoded with the completion that the caller put into it.
- * INPUT_IDS rows are copied. STLORA_E_FORMAT with file and line: what the tokenizer refuses, or text where encoder is NULL. */
-STLORA_NODISCARD stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_row *row, stlora_ids *ids,
-                                                 size_t *prompt_ids, bool *prompt_is_prefix, stlora_error *err);
+ * INPUT_IDS rows are copied; of MESSAGES rows the chat template makes the text, to which nothing is added. STLORA_E_FORMAT with file and line:
+ * what the tokenizer or the template refuses, or text where encoder is NULL. STLORA_E_UNSUPPORTED: messages where chat is NULL or has no
+ * template. */
+STLORA_NODISCARD stlora_status stlora_encode_row(stlora_encoder *encoder, const stlora_chat *chat, const stlora_row *row,
+                                                 stlora_ids *ids, size_t *prompt_ids, bool *prompt_is_prefix,
+                                                 stlora_error *err);
 
 #endif

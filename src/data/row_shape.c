@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/size.h"
+#include "data/conversation.h"
 
 /* The keys that make a row one of a kind, most specific first; messages go by two names. */
 static const struct {
@@ -56,6 +57,7 @@ const char *stlora_row_kind_name(stlora_row_kind kind)
 
 void stlora_row_buffers_free(stlora_row_buffers *buffers)
 {
+    json_decref(buffers->messages);
     stlora_free(buffers->prompt);
     stlora_free(buffers->input_ids);
     stlora_free(buffers->labels);
@@ -64,8 +66,7 @@ void stlora_row_buffers_free(stlora_row_buffers *buffers)
     *buffers = (stlora_row_buffers){0};
 }
 
-/* The type of a value with its article, as a sentence needs it. */
-static const char *found(const json_t *value)
+const char *stlora_row_found(const json_t *value)
 {
     if (!value) return "nothing";
     switch (json_typeof(value)) {
@@ -111,7 +112,8 @@ static void list_keys(json_t *row, char *out, size_t room)
 stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_kind *kind, stlora_error *err)
 {
     if (!json_is_object(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: a row must be an object, found %s", where, found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: a row must be an object, found %s", where,
+                           stlora_row_found(value));
     for (size_t s = 0; s < SHAPE_COUNT; s++) {
         bool all = true;
         for (size_t k = 0; k < SHAPE_KEYS && SHAPES[s].keys[k]; k++)
@@ -125,7 +127,7 @@ stlora_status stlora_row_kind_of(json_t *value, const char *where, stlora_row_ki
     return stlora_fail(err, STLORA_E_FORMAT,
                        "%s: no kind of row has the keys {%s}; wanted {text}, {prompt, completion}, "
                        "{instruction, output}, "
-                       "{question, answer}, {input_ids} or {prompt, choices, label}",
+                       "{question, answer}, {messages}, {input_ids} or {prompt, choices, label}",
                        where, keys);
 }
 
@@ -133,7 +135,8 @@ static stlora_status string_of(json_t *row, const char *key, const char *where, 
 {
     json_t *value = json_object_get(row, key);
     if (!json_is_string(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be a string, found %s", where, key, found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be a string, found %s", where, key,
+                           stlora_row_found(value));
     *out = (text){json_string_value(value), json_string_length(value)};
     return STLORA_OK;
 }
@@ -151,7 +154,8 @@ static stlora_status array_of(json_t *row, const char *key, const char *where, j
 {
     json_t *value = json_object_get(row, key);
     if (!json_is_array(value))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be an array, found %s", where, key, found(value));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\" must be an array, found %s", where, key,
+                           stlora_row_found(value));
     *out = value;
     return STLORA_OK;
 }
@@ -249,7 +253,7 @@ static stlora_status integers_of(json_t *row, const char *key, bool ignored, con
         const char *wanted = ignored ? "an integer from 0 to 2147483647 or -100" : "an integer from 0 to 2147483647";
         if (!json_is_integer(value))
             return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %s", where, key, i, wanted,
-                               found(value));
+                               stlora_row_found(value));
         int64_t id = json_integer_value(value);
         if ((id < 0 || id > INT32_MAX) && !(ignored && id == -100))
             return stlora_fail(err, STLORA_E_FORMAT, "%s: \"%s\"[%zu] must be %s, found %lld", where, key, i, wanted,
@@ -295,12 +299,13 @@ static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, 
         json_t *choice = json_array_get(choices, i);
         if (!json_is_string(choice))
             return stlora_fail(err, STLORA_E_FORMAT, "%s: \"choices\"[%zu] must be a string, found %s", where, i,
-                               found(choice));
+                               stlora_row_found(choice));
         buffers->choices[i] = json_string_value(choice);
         buffers->choice_lengths[i] = json_string_length(choice);
     }
     if (!json_is_integer(label))
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"label\" must be an integer, found %s", where, found(label));
+        return stlora_fail(err, STLORA_E_FORMAT, "%s: \"label\" must be an integer, found %s", where,
+                           stlora_row_found(label));
     json_int_t answer = json_integer_value(label);
     if (answer < 0 || (uint64_t)answer >= n)
         return stlora_fail(err, STLORA_E_FORMAT,
@@ -311,6 +316,16 @@ static stlora_status shape_choice(stlora_row *row, stlora_row_buffers *buffers, 
     row->choice_count = n;
     row->answer = (size_t)answer;
     return STLORA_OK;
+}
+
+static stlora_status shape_messages(stlora_row *row, stlora_row_buffers *buffers, json_t *value, const char *where,
+                                    stlora_error *err)
+{
+    json_decref(buffers->messages);
+    buffers->messages = NULL;
+    row->has_prompt = false;
+    STLORA_TRY(stlora_conversation_read(&row->conversation, &buffers->messages, value, where, err));
+    return stlora_conversation_check(&row->conversation, where, err);
 }
 
 stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers, json_t *value, stlora_row_kind kind,
@@ -338,7 +353,8 @@ stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers,
         status = shape_choice(&made, buffers, value, where, err);
         break;
     case STLORA_ROW_MESSAGES:
-        return stlora_fail(err, STLORA_E_UNSUPPORTED, "%s: messages rows are not supported here", where);
+        status = shape_messages(&made, buffers, value, where, err);
+        break;
     }
     STLORA_TRY(status);
     *row = made;

@@ -10,6 +10,7 @@
 
 /* What a row points into; grows with the longest row, is used again for the next one. Zeroed to begin with. */
 typedef struct stlora_row_buffers {
+    json_t *messages; /* written anew */
     char *prompt;
     int64_t *input_ids, *labels;
     const char **choices;
@@ -26,8 +27,11 @@ STLORA_NODISCARD stlora_status stlora_row_kind_of(json_t *value, const char *whe
 
 /* stlora_row_from_json: fills *row, of the kind that stlora_row_kind_of told, but for file, line and where. The row borrows from
  * value and from buffers until either changes. STLORA_E_FORMAT: a key holds something else than it should.
- * STLORA_E_UNSUPPORTED: messages. */
+ * STLORA_E_UNSUPPORTED: messages of anything but text. */
 STLORA_NODISCARD stlora_status stlora_row_from_json(stlora_row *row, stlora_row_buffers *buffers, json_t *value,
                                                     stlora_row_kind kind, const char *where, stlora_error *err);
+
+/* stlora_row_found: the type of a value with its article, as a sentence needs it; "nothing" for NULL. */
+const char *stlora_row_found(const json_t *value);
 
 #endif

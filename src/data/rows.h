@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "stlora/types.h"
+#include "text/chat.h"
 
 /* X(enumerator, name that is printed). */
 #define STLORA_ROW_KINDS(X)                                                                                            \
@@ -34,7 +35,8 @@ const char *stlora_row_kind_name(stlora_row_kind kind);
  *   instruction, ...     prompt = Alpaca's wording around instruction and input (two wordings: with an input, and where it is
  *                        absent, null or ""), completion = output
  *   question, answer     prompt = question and one line break (none is added to a question that ends in one), completion = answer
- *   choices              prompt as it is, completion ""; the caller puts a choice into completion to encode it */
+ *   choices              prompt as it is, completion ""; the caller puts a choice into completion to encode it
+ *   messages             neither; conversation */
 typedef struct stlora_row {
     stlora_row_kind kind;
     const char *file;
@@ -47,7 +49,8 @@ typedef struct stlora_row {
     size_t id_count;
     const char *const *choices; /* CHOICE */
     const size_t *choice_lengths;
-    size_t choice_count, answer; /* answer: index of the right choice */
+    size_t choice_count, answer;      /* answer: index of the right choice */
+    stlora_conversation conversation; /* MESSAGES; checked */
 } stlora_row;
 
 typedef stlora_status (*stlora_row_callback)(void *context, const stlora_row *row, stlora_error *err);
@@ -73,7 +76,7 @@ typedef struct stlora_row_team {
  *
  * stlora_rows_read: calls back for every row of path, in order, streaming: a block of about a MiB of lines is held at a time, or the
  * longest line (JSON lines; blank lines are skipped), or the one array is. The kind is told from the first row of the first file (*kind_known false on entry), and a row of
- * another kind is STLORA_E_FORMAT with file and line. STLORA_E_UNSUPPORTED for messages. A file without rows is E_FORMAT. The callback's
+ * another kind is STLORA_E_FORMAT with file and line. A file without rows is E_FORMAT. The callback's
  * failure ends the reading and is returned. A row that fits no shape of the contract is E_FORMAT naming the keys found. A file whose
  * first non-blank byte is '[' is one array. Carriage returns before line breaks, a byte order mark at the start and a missing last
  * line break are tolerated. path may be a pipe. *kind_known and *kind change on success only. */

@@ -121,15 +121,20 @@ static bool give_messages(stlora_jrun *run, stlora_jscope *scope, const json_t *
     return stlora_jbind(run, scope, symbol, value);
 }
 
+static bool give_members(stlora_jrun *run, stlora_jscope *scope, const json_t *object)
+{
+    const char *name;
+    json_t *value, *members = (json_t *)(uintptr_t)object; // jansson's iterators are not const; nothing is changed
+    json_object_foreach(members, name, value) if (!give_json(run, scope, name, value)) return false;
+    return true;
+}
+
 static bool give_all(stlora_jrun *run, stlora_jscope *scope, const stlora_chat_input *input)
 {
     if (input->bos_token && !give(run, scope, "bos_token", stlora_jwords(input->bos_token))) return false;
     if (input->eos_token && !give(run, scope, "eos_token", stlora_jwords(input->eos_token))) return false;
     if (!give(run, scope, "documents", stlora_jnone())) return false;
-    const char *name;
-    json_t *value,
-        *variables = (json_t *)(uintptr_t)input->variables; // jansson's iterators are not const; nothing is changed
-    json_object_foreach(variables, name, value) if (!give_json(run, scope, name, value)) return false;
+    if (!give_members(run, scope, input->tokens) || !give_members(run, scope, input->variables)) return false;
     if (!give(run, scope, "add_generation_prompt", stlora_jbool(input->add_generation_prompt))) return false;
     return give_json(run, scope, "tools", input->tools) && give_messages(run, scope, input->messages);
 }

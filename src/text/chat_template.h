@@ -29,7 +29,7 @@ STLORA_NODISCARD stlora_status stlora_chat_template_find(stlora_chat_template **
                                                          const char *choice, stlora_error *err);
 
 /* stlora_chat_special_tokens: a new object of the special tokens that a model directory names, {"bos_token": "<s>", "eos_token": ...}, from
- * tokenizer_config.json, then special_tokens_map.json: what Transformers hands to a template, to be given as `variables`. */
+ * tokenizer_config.json, then special_tokens_map.json: what Transformers hands to a template. */
 STLORA_NODISCARD stlora_status stlora_chat_special_tokens(json_t **out, const char *dir, stlora_error *err);
 
 /* stlora_chat_template_name: the name of the built-in template whose text is the same; NULL if there is none. Static. */
@@ -48,7 +48,8 @@ typedef struct stlora_chat_input {
     bool add_generation_prompt;
     const char *bos_token, *eos_token; /* NULL = undefined for the template */
     const char *now;                   /* of strftime_now: "2024-07-26T12:34:56"; NULL = the present moment */
-    const json_t *variables;           /* object of further variables; they win over the two tokens; NULL = none */
+    const json_t *tokens;              /* object of special tokens, as stlora_chat_special_tokens gives them; they win over the two; NULL = none */
+    const json_t *variables;           /* object of further variables; they win over all tokens; NULL = none */
 } stlora_chat_input;
 
 typedef struct stlora_text_span {

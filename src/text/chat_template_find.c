@@ -118,7 +118,9 @@ stlora_status stlora_chat_template_find(stlora_chat_template **out, const char *
     if (!found)
         return stlora_fail(
             err, STLORA_E_UNSUPPORTED,
-            "%s has no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json", dir);
+            "%s has no chat template, neither chat_template.jinja nor chat_template in tokenizer_config.json; "
+            "--chat-template gives one",
+            dir);
     *out = found;
     return STLORA_OK;
 }

@@ -43,6 +43,11 @@ void stlora_encoder_free(stlora_encoder *e)
     stlora_free(e);
 }
 
+const stlora_tokenizer *stlora_encoder_tokenizer(const stlora_encoder *encoder)
+{
+    return encoder->tokenizer;
+}
+
 static stlora_status take_word(void *context, const char *word, size_t length, stlora_error *err)
 {
     stlora_encoder *e = context;

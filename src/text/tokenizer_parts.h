@@ -24,4 +24,7 @@ struct stlora_tokenizer {
 STLORA_NODISCARD stlora_status stlora_tokenizer_config_read(stlora_tokenizer *tokenizer,
                                                             const char *path, stlora_error *err);
 
+/* stlora_encoder_tokenizer: what the encoder was made for; borrowed. */
+const stlora_tokenizer *stlora_encoder_tokenizer(const stlora_encoder *encoder);
+
 #endif

@@ -33,10 +33,12 @@ static stlora_status add_file(json_t *object, const char *path, stlora_error *er
 
 static int is_input(const struct dirent *entry)
 {
+    static const char *const names[] = {"config.json",         "tokenizer.json",      "tokenizer_config.json",
+                                        "special_tokens_map.json", "chat_template.jinja", "adapter_config.json"};
     const char *name = entry->d_name, *dot = strrchr(name, '.');
-    return name[0] != '.' && dot &&
-           (strcmp(dot, ".safetensors") == 0 || strcmp(name, "config.json") == 0 ||
-            strcmp(name, "tokenizer.json") == 0 || strcmp(name, "adapter_config.json") == 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return 1;
+    return name[0] != '.' && dot && strcmp(dot, ".safetensors") == 0;
 }
 
 /* The files of a model or adapter directory that decide the result, by name. */
@@ -57,13 +59,17 @@ static stlora_status add_dir(json_t *object, const char *dir, stlora_error *err)
     return status;
 }
 
-stlora_status stlora_list_inputs(json_t **out, const char *model_dir, const char *adapter_dir, const char *const *data,
-                                 size_t data_count, stlora_error *err)
+stlora_status stlora_list_inputs(json_t **out, const char *model_dir, const char *adapter_dir,
+                                 const char *chat_template, const char *const *data, size_t data_count,
+                                 stlora_error *err)
 {
     json_t *object = json_object();
     stlora_status status = object ? STLORA_OK : no_memory(err);
     if (status == STLORA_OK && model_dir) status = add_dir(object, model_dir, err);
     if (status == STLORA_OK && adapter_dir) status = add_dir(object, adapter_dir, err);
+    if (status == STLORA_OK && chat_template && stlora_path_exists(chat_template) &&
+        !stlora_path_is_dir(chat_template))
+        status = add_file(object, chat_template, err);
     for (size_t i = 0; status == STLORA_OK && i < data_count; i++)
         status = add_file(object, data[i], err);
     if (status != STLORA_OK) {

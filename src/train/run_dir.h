@@ -53,10 +53,10 @@ void stlora_metrics_close(stlora_metrics_file *file);
  * against forgery. */
 STLORA_NODISCARD stlora_status stlora_hash_file(const char *path, char out[33], stlora_error *err);
 
-/* stlora_list_inputs: {"<path>": null} of the model's config, weights and tokenizer files, the adapter's, and the data files; new
- * reference. NULL paths are left out. stlora_hash_inputs: reads them all, the values are "xxh3-128:<digits>" then. */
+/* stlora_list_inputs: {"<path>": null} of the model's config, weights, tokenizer and chat template files, the adapter's, the
+ * chosen chat template where it is a file, and the data files; new reference. NULL paths are left out. stlora_hash_inputs: reads them all, the values are "xxh3-128:<digits>" then. */
 STLORA_NODISCARD stlora_status stlora_list_inputs(json_t **out, const char *model_dir, const char *adapter_dir,
-                                                  const char *const *data, size_t data_count, stlora_error *err);
+                                                  const char *chat_template, const char *const *data, size_t data_count, stlora_error *err);
 STLORA_NODISCARD stlora_status stlora_hash_inputs(json_t *inputs, stlora_error *err);
 
 #endif

@@ -47,12 +47,20 @@ stlora_status stlora_session_open(stlora_session *out, const char *model_dir, co
     return STLORA_OK;
 }
 
+stlora_status stlora_session_chat(stlora_session *session, const char *model_dir, const char *choice, const char *now,
+                                  stlora_error *err)
+{
+    return stlora_chat_open(&session->chat, model_dir, choice, now, err);
+}
+
 void stlora_session_end_text(stlora_session *session)
 {
+    stlora_chat_free(session->chat);
     stlora_encoder_free(session->encoder);
     stlora_tokenizer_free(session->tokenizer);
     session->encoder = NULL;
     session->tokenizer = NULL;
+    session->chat = NULL;
 }
 
 void stlora_session_close(stlora_session *session)
@@ -80,6 +88,7 @@ stlora_status stlora_session_examples(const stlora_session *session, stlora_stri
     int64_t limit = session->model->family->learned_positions ? session->model->config.max_positions : max_length;
     stlora_example_options options = {
         .tokenizer = session->tokenizer,
+        .chat = session->chat,
         .eos = session->eos,
         .max_length = max_length < limit ? max_length : limit,
         .vocab_size = session->model->config.vocab_size,

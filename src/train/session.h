@@ -9,6 +9,7 @@
 #include "data/example.h"
 #include "model/lora.h"
 #include "model/pass.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
 typedef struct stlora_session {
@@ -16,6 +17,7 @@ typedef struct stlora_session {
     stlora_transformer *model;
     stlora_tokenizer *tokenizer; /* NULL where the model directory has none */
     stlora_encoder *encoder;     /* with it: for the rows that are taken one by one */
+    stlora_chat *chat;           /* how rows of messages are written; NULL until stlora_session_chat */
     stlora_lora *lora;           /* NULL = the base alone */
     stlora_dtype act;
     int32_t eos; /* the token appended for training; -1 = none */
@@ -27,7 +29,11 @@ STLORA_NODISCARD stlora_status stlora_session_open(stlora_session *out, const ch
                                                    const char *precision, int threads, bool trained, stlora_error *err);
 void stlora_session_close(stlora_session *session);
 
-/* stlora_session_end_text: frees tokenizer and encoder early, for a session that has read all its text. */
+/* stlora_session_chat: opens the model's chat template, or the chosen one (NULL = none is); see text/chat.h. */
+STLORA_NODISCARD stlora_status stlora_session_chat(stlora_session *session, const char *model_dir, const char *choice,
+                                                   const char *now, stlora_error *err);
+
+/* stlora_session_end_text: frees tokenizer, encoder and chat template early, for a session that has read all its text. */
 void stlora_session_end_text(stlora_session *session);
 
 /* stlora_session_is_end: true when id is one of the model's end tokens. */

@@ -307,8 +307,8 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
     if (t->config.shrink_ratio <= 0) /* where it was resolved to that */
         (void)json_object_set_new(t->params, "shrink_ratio", json_real(0));
     if (t->config.adapter) STLORA_TRY(stlora_run_adapter_record(t->params, t->session.lora, err));
-    return stlora_list_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.data.items,
-                              t->config.data.count, err);
+    return stlora_list_inputs(&t->inputs, t->config.model, t->config.adapter, t->config.chat_template,
+                              t->config.data.items, t->config.data.count, err);
 }
 
 static stlora_status take_rows(stlora_trainer *t, stlora_error *err)
@@ -321,6 +321,7 @@ static stlora_status take_rows(stlora_trainer *t, stlora_error *err)
         t->plan.row_kind = t->first->plan.row_kind;
         return STLORA_OK;
     }
+    STLORA_TRY(stlora_session_chat(&t->session, c->model, c->chat_template, c->now, err));
     STLORA_TRY(stlora_session_examples(&t->session, c->data, c->max_length, c->completion_only_loss, &t->examples,
                                        &kind, err));
     t->plan.row_kind = stlora_row_kind_name(kind);

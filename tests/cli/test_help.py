@@ -9,7 +9,7 @@ from command import CommandTest
 # flag -> default as help shows it; None = no default, "required" = must be given. "on"/"off": also --no-<flag>.
 CONTRACT = {
     "train": {
-        "model": "required", "data": "required", "eval-data": None, "eval-steps": "0", "adapter": None, "output-dir": "required",
+        "model": "required", "data": "required", "eval-data": None, "eval-steps": "0", "chat-template": None, "now": "2024-07-26", "adapter": None, "output-dir": "required",
         "save-steps": "500", "save-total-limit": "2", "logging": "none", "resume-from-checkpoint": None,
         "r": "8", "lora-alpha": "16", "lora-dropout": "0", "neftune-noise-alpha": "0", "use-rslora": "off",
         "use-dora": "off", "rank-pattern": None, "alpha-pattern": None, "init-lora-weights": "true", "init-a-scale": "1", "force-shrink": "off", "target-modules": "all-linear",
@@ -25,12 +25,12 @@ CONTRACT = {
         "config": None, "dry-run": None, "json": None, "help": None,
     },
     "eval": {
-        "model": "required", "adapter": None, "data": "required", "task": "loss", "max-length": "1024",
+        "model": "required", "adapter": None, "data": "required", "chat-template": None, "now": "2024-07-26", "task": "loss", "max-length": "1024",
         "completion-only-loss": "on", "max-new-tokens": "0", "extract": "none", "stop-strings": None, "per-row": None,
         "precision": "auto", "threads": "0", "json": None, "help": None,
     },
     "score": {
-        "model": "required", "adapter": None, "data": "required", "precision": "auto", "threads": "0", "json": None, "help": None,
+        "model": "required", "adapter": None, "data": "required", "chat-template": None, "now": "2024-07-26", "precision": "auto", "threads": "0", "json": None, "help": None,
     },
     "generate": {
         "model": "required", "adapter": None, "prompt": None, "prompt-ids": None, "max-new-tokens": "128", "temperature": "0",

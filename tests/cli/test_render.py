@@ -45,6 +45,14 @@ class Render(CommandTest):
         self.assertEqual(document["text"], text)
         self.assertEqual([text[begin:end] for begin, end in document["spans"]], ["Hello<|im_end|>", "<|im_end|>"])
 
+    def test_mask_without_marks_is_what_each_answer_adds(self):
+        template = self.write("t.jinja", "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}{{ 'a:' if add_generation_prompt }}")
+        self.assertEqual(self.render("--template", template, "--show-mask").out,
+                         'given  "u:Hi 🙂;a:"\nlearnt "Hello;"\ngiven  "u:Bye;a:"\nlearnt ";"\n')
+        turns = [{"from": {"user": "human", "assistant": "gpt"}[m["role"]], "value": m["content"]} for m in CONVERSATION]
+        shared = self.write("sharegpt.json", json.dumps({"conversations": turns}))
+        self.assertEqual(self.run_command("render", "--template", template, "--messages", shared).out, self.render("--template", template).out)
+
     def test_the_models_own_template_and_tokens(self):
         folder = self.write("model/tokenizer_config.json", json.dumps({"bos_token": {"content": "<b>"}, "chat_template": "{{ bos_token }}{{ eos_token }}"})).parent
         self.assertEqual(self.render("--model", folder).out, "<b>")
@@ -60,7 +68,7 @@ class Render(CommandTest):
         self.refuse(1, ["nope.jinja"], "--messages", self.messages, "--template", "nope.jinja")
         self.refuse(1, ["nope"], "--messages", "nope", *good)
         self.refuse(5, ["has no chat template"], "--messages", self.messages, "--model", MODEL)
-        for text, words in [("5", ["messages"]), ("{}", ["messages"]), ('{"messages": 1}', ["wanted an array, found integer"]), ("[", ["line 1"]),
+        for text, words in [("5", ["messages"]), ("{}", ["messages"]), ('{"messages": 1}', ["must be an array, found an integer"]), ("[", ["line 1"]),
                             ('{"messages": [], "tools": {}}', ["tools"]), ('{"messages": null}', ["messages"])]:
             self.refuse(3, ["bad.json", *words], "--messages", self.write("bad.json", text), *good)
         for text, code, words in [("{{ raise_exception('not ' ~ messages|length) }}", 3, ["the template refuses: not 4"]), ("\n{{ 1 // 0 }}", 3, ["line 2, column 6"]),
@@ -68,8 +76,11 @@ class Render(CommandTest):
                                   ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", 3, ["levels"]), ("{{ strftime_now('%Y') }}", 2, ["yesterday"])]:
             template = self.write("bad.jinja", text)
             self.refuse(code, ["bad.jinja", *words], "--messages", self.messages, "--template", template, "--now", "yesterday")
-        plain = self.write("plain.jinja", "x")
-        self.refuse(5, ["plain.jinja", "generation"], "--messages", self.messages, "--template", plain, "--show-mask")
+        plain = self.write("plain.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}{{ 'end' if not add_generation_prompt }}")
+        self.refuse(5, ["messages.json: ", "plain.jinja", "it writes 2 messages in another way", "generation"], "--messages", self.messages, "--template", plain, "--show-mask")
+        self.refuse(2, ["--show-mask"], "--messages", self.messages, "--template", plain, "--show-mask", "--add-generation-prompt")
+        nobody = self.write("nobody.json", json.dumps(CONVERSATION[:1]))
+        self.refuse(3, ["nobody.json: no message has the role"], "--messages", nobody, "--template", plain, "--show-mask")
 
 
 if __name__ == "__main__":

@@ -140,11 +140,11 @@ static void no_rows_and_no_such_rows(void **state)
         {"[{\"text\":\"a\"},[]]", " element 2: a row must be an object, found an array"},
         {"{}", " line 1: no kind of row has the keys {}; wanted {text}, {prompt, completion}, "
                "{instruction, output}, "
-               "{question, answer}, {input_ids} or {prompt, choices, label}"},
+               "{question, answer}, {messages}, {input_ids} or {prompt, choices, label}"},
         {"{\"prompt\":\"a\",\"response\":\"b\"}",
          " line 1: no kind of row has the keys {prompt, response}; wanted {text}, {prompt, "
          "completion}, {instruction, "
-         "output}, {question, answer}, {input_ids} or {prompt, choices, label}"},
+         "output}, {question, answer}, {messages}, {input_ids} or {prompt, choices, label}"},
         {"{\"text\":\"a\"}\n{\"prompt\":\"a\",\"completion\":\"b\"}",
          " line 2: wanted a {text} row like the rows before it, found a {prompt, completion} row"},
         {"{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"text\":\"a\"}",
@@ -156,17 +156,42 @@ static void no_rows_and_no_such_rows(void **state)
     expect_bad_rows(files, COUNT(files), STLORA_E_FORMAT);
 }
 
-static void messages_are_not_supported(void **state)
+static void messages_that_are_none(void **state)
 {
     (void)state;
+#define USER "{\"role\":\"user\",\"content\":\"a\"}"
     static const bad_file files[] = {
-        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}",
-         " line 1: messages rows are not supported here"},
-        {"\n{\"conversations\":[],\"text\":\"a\"}",
-         " line 2: messages rows are not supported here"},
-        {"[{\"messages\":[]}]", " element 1: messages rows are not supported here"},
+        {"{\"messages\":1}", " line 1: \"messages\" must be an array, found an integer"},
+        {"{\"messages\":[]}", " line 1: there are no messages"},
+        {"\n{\"conversations\":[],\"text\":\"a\"}", " line 2: there are no messages"},
+        {"[{\"messages\":null}]", " element 1: wanted {\"messages\": [...]} or {\"conversations\": [...]}, found neither"},
+        {"{\"messages\":[" USER "]}\n{\"messages\":[" USER ",\"b\"]}", " line 2: message 2 must be an object, found a string"},
+        {"{\"messages\":[{\"content\":\"a\"}]}", " line 1: message 1: \"role\" must be a string, found nothing"},
+        {"{\"messages\":[{\"role\":7,\"content\":\"a\"}]}", " line 1: message 1: \"role\" must be a string, found an integer"},
+        {"{\"messages\":[{\"role\":\"user\"}]}", " line 1: message 1: \"content\" must be a string or a list of parts, found nothing"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":null,\"tool_calls\":[]}]}",
+         " line 1: message 1: \"content\" must be a string or a list of parts, found null"},
+        {"{\"messages\":[" USER ",{\"role\":\"user\",\"content\":{\"a\":1}}]}",
+         " line 1: message 2: \"content\" must be a string or a list of parts, found an object"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[\"a\"]}]}",
+         " line 1: message 1: part 1 of \"content\" must be an object with a \"type\", found a string"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\"}]}]}",
+         " line 1: message 1: \"text\" of part 2 must be a string, found nothing"},
+        {"{\"messages\":[" USER "],\"tools\":{}}", " line 1: \"tools\" must be an array, found an object"},
+        {"{\"messages\":[" USER "],\"chat_template_kwargs\":[]}", " line 1: \"chat_template_kwargs\" must be an object, found an array"},
+        {"{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":\"alien\",\"value\":\"b\"}]}",
+         " line 1: \"conversations\"[1]: \"from\" must be human, user, gpt, chatgpt, bing, bard, assistant, system or tool, found \"alien\""},
+        {"{\"conversations\":[{\"from\":1,\"value\":\"a\"}]}", " line 1: \"conversations\"[0]: \"from\" must be a string, found an integer"},
+        {"{\"conversations\":[7]}", " line 1: \"conversations\"[0]: \"from\" must be a string, found nothing"},
+        {"{\"conversations\":[{\"from\":\"gpt\",\"value\":null}]}", " line 1: \"conversations\"[0]: \"value\" must be a string, found null"},
     };
-    expect_bad_rows(files, COUNT(files), STLORA_E_UNSUPPORTED);
+    expect_bad_rows(files, COUNT(files), STLORA_E_FORMAT);
+    static const bad_file not_text[] = {
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{}}]}]}",
+         " line 1: message 1: part 1 of \"content\" is of type \"image_url\", and only text is supported"},
+    };
+    expect_bad_rows(not_text, COUNT(not_text), STLORA_E_UNSUPPORTED);
+#undef USER
 }
 
 /* What the parser refuses, with the line of the file (once, not also that of the parser) and the column. */
@@ -403,7 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_types),
         cmocka_unit_test(no_rows_and_no_such_rows),
-        cmocka_unit_test(messages_are_not_supported),
+        cmocka_unit_test(messages_that_are_none),
         cmocka_unit_test(no_json),
         cmocka_unit_test(deep_nesting),
         cmocka_unit_test(keys_beyond_the_sentence),

@@ -307,25 +307,25 @@ static void one_row_for_scoring(void **state)
     size_t prompt = 99;
     bool prefix = false;
     stlora_row row = row_of("ca", "d");
-    assert_ok(stlora_encode_row(encoder, &row, &ids, &prompt, &prefix, &err));
+    assert_ok(stlora_encode_row(encoder, NULL, &row, &ids, &prompt, &prefix, &err));
     assert_int_equal(ids.count, 4);
     assert_memory_equal(ids.data, LIST(BOS, C, A, D), 4 * sizeof(int32_t));
     assert_int_equal(prompt, 3);
     assert_true(prefix);
     row = row_of("ca", "b");
-    assert_ok(stlora_encode_row(encoder, &row, &ids, &prompt, &prefix, &err));
+    assert_ok(stlora_encode_row(encoder, NULL, &row, &ids, &prompt, &prefix, &err));
     assert_int_equal(ids.count, 3); /* emptied first */
     assert_memory_equal(ids.data, LIST(BOS, C, AB), 3 * sizeof(int32_t));
     assert_int_equal(prompt, 3);
     assert_false(prefix);
     row = row_of("dcb", "a");
-    assert_ok(stlora_encode_row(encoder, &row, &ids, &prompt, &prefix, &err));
+    assert_ok(stlora_encode_row(encoder, NULL, &row, &ids, &prompt, &prefix, &err));
     assert_int_equal(ids.count, 2);
     assert_int_equal(ids.data[1], DCBA);
     assert_int_equal(prompt, 4); /* more than there are */
     assert_false(prefix);
     row = row_of(NULL, "c");
-    assert_ok(stlora_encode_row(encoder, &row, &ids, &prompt, &prefix, &err));
+    assert_ok(stlora_encode_row(encoder, NULL, &row, &ids, &prompt, &prefix, &err));
     assert_int_equal(ids.count, 2);
     assert_int_equal(prompt, 0);
     assert_true(prefix);
@@ -335,11 +335,11 @@ static void one_row_for_scoring(void **state)
                        .completion = "",
                        .input_ids = given,
                        .id_count = 2};
-    assert_ok(stlora_encode_row(NULL, &row, &ids, &prompt, &prefix, &err));
+    assert_ok(stlora_encode_row(NULL, NULL, &row, &ids, &prompt, &prefix, &err));
     assert_int_equal(ids.count, 2);
     assert_memory_equal(ids.data, LIST(9, 8), 2 * sizeof(int32_t));
     row = row_of("ca", "d\xFF");
-    assert_int_equal(stlora_encode_row(encoder, &row, &ids, &prompt, &prefix, &err),
+    assert_int_equal(stlora_encode_row(encoder, NULL, &row, &ids, &prompt, &prefix, &err),
                      STLORA_E_FORMAT);
     assert_memory_equal(err.text, "f line 1: ", 10);
     stlora_ids_free(&ids);

@@ -297,7 +297,7 @@ static void test_hash(void **state)
 static stlora_status fingerprints(json_t **out, const char *model_dir, const char *const *data, size_t count,
                                   stlora_error *err)
 {
-    STLORA_TRY(stlora_list_inputs(out, model_dir, NULL, data, count, err));
+    STLORA_TRY(stlora_list_inputs(out, model_dir, NULL, NULL, data, count, err));
     return stlora_hash_inputs(*out, err);
 }
 
