@@ -2,29 +2,32 @@
 
     python3 studies/evidence.py [--results studies/results] [--page docs/EVIDENCE.md] [--plots docs/evidence]
 
-A line `<!-- table: NAME -->` in the page is followed by its table up to `<!-- end -->`, which is written anew; every part of study.py gets a plot PART.svg.
-Arms are a method at a shrink ratio. An arm's cell is its mean over seeds at a learning rate; its best is its lowest cell without a diverged run. Differences are
+A line `<!-- table: NAME -->` in the page is followed by its table up to `<!-- end -->`, which is written anew; every part of study.py with several rates gets
+a plot PART.svg. A cell is an arm at a learning rate of one part. Arms are a method at a shrink ratio. An arm's cell is its mean over seeds at a learning rate; its best is its lowest cell without a diverged run. Differences are
 paired by seed, intervals Student's of 95 % over the seeds. They do not know that the best learning rate was chosen on the same seeds, for every arm alike.
 """
 import argparse
 import csv
+import math
 import re
 import statistics
 from pathlib import Path
 
 import svg_chart
+import width_study
 from intervals import interval, mean
 
 HERE = Path(__file__).resolve().parent
-COLOURS = ("#8a8a8a", "#e2762b", "#3b82f6", "#16a34a", "#a855f7", "#db2777", "#0891b2")
+COLOURS = ("#8a8a8a", "#e2762b", "#3b82f6", "#16a34a", "#a855f7", "#db2777", "#0891b2", "#b58900", "#6366f1", "#ef4444")
 PANELS = {
     "shrinking": ("lora", "stable-lora"),
     "ratios found by rules": ("lora", "auto-horizon", "auto-displacement", "auto-balance", "gauge"),
     "controls": ("lora", "init-a-0.1", "lr-a-4", "wd-a", "small-alpha"),
     "rivals": ("lora", "lora+", "riemannian", "lora-rite"),
 }
-RULES = ("auto-horizon", "auto-displacement", "auto-balance", "init-a-0.1", "wd-a")
+COMPARED = ("stable-lora 0.0005", "stable-lora 0.005", "auto-balance", "init-a-0.1", "lr-a-4", "lora+")  # with lora, part by part
 SHOWN_RATES = (1e-4, 4e-4, 1.6e-3)
+LONG = 1000  # steps
 
 
 class Part:
@@ -38,6 +41,7 @@ class Part:
             arm = f"stable-lora {float(run['shrink_ratio']):g}" if run["method"] == "stable-lora" else run["method"]
             cell = self.losses.setdefault(arm, {}).setdefault(float(run["learning_rate"]), {})
             cell[int(run["seed"])] = float(run["eval_loss"]) if run["status"] == "done" else None
+        self.steps = max(int(run["steps"]) for run in self.runs)
 
     def arms_of(self, method):
         return [arm for arm in self.losses if arm.split(" ")[0] == method]
@@ -112,37 +116,91 @@ def main_table(parts):
             arms = dict(arms_of_table(part)).get(word)
             at = part.best(*arms) if arms else None
             found = part.difference(at, part.best("lora")) if at else None
-            sure = found and found[1] is not None and (found[1] > 0 or found[2] < 0)
-            cells.append(("**" + signed(found) + "**" if sure else signed(found)) if found else "")
+            cells.append(("**" + signed(found) + "**" if sure(found) else signed(found)) if found else "")
         yield f"| {word} | " + " | ".join(cells) + " |"
 
 
-def rules_table(parts):
-    """How often a rule without a search comes within a seed's deviation of the best ratio of the grid, rate by rate."""
-    yield "| arm | cells | within one deviation of the best ratio of the grid, or better | below plain LoRA | above plain LoRA by more than its deviation |"
-    yield "|---|---|---|---|---|"
-    rows = [(arm, arm) for arm in RULES] + [(f"stable-lora {r}", f"stable-lora {r}") for r in ("0.0005", "0.002", "0.005", "0.02")]
-    for words, arm in rows:
-        cells = near = below = worse = 0
+def sure(found):
+    """Below 0, above 0, or neither (0): what an interval says."""
+    return -1 if found[2] is not None and found[2] < 0 else 1 if found[1] is not None and found[1] > 0 else 0
+
+
+def order_of(arm):
+    known = ["stable-lora", *(method for methods in PANELS.values() for method in methods)]
+    method, _, ratio = arm.partition(" ")
+    return known.index(method) if method in known else len(known), float(ratio or 0)
+
+
+def cells_table(parts):
+    """Arm by arm, over the cells of all parts: against lora at the same rate, and against the best ratio of the part's grid at that rate."""
+    yield "| arm | cells | better than lora | neither | worse | least, median, greatest difference | within a deviation of the best ratio, or better |"
+    yield "|---|---|---|---|---|---|---|"
+    for arm in sorted({arm for part in parts for arm in part.losses} - {"lora"}, key=order_of):
+        found, near = [], 0
         for part in parts:
-            if arm not in part.losses or not part.arms_of("stable-lora"):
-                continue
-            for rate, cell in part.losses[arm].items():
-                ratios = [list(part.losses[a][rate].values()) for a in part.arms_of("stable-lora") if rate in part.whole(a)]
-                plain = list(part.losses["lora"][rate].values())
-                if not ratios or None in plain or len(plain) < 2:
+            for rate, cell in part.losses.get(arm, {}).items():
+                if rate not in part.whole("lora"):
                     continue
-                cells += 1
                 if None in cell.values():
-                    worse += 1
+                    found.append((float("inf"), None, None))
                     continue
-                best = min(ratios, key=mean)
-                found = mean(cell.values())
-                near += found <= mean(best) + statistics.stdev(best)
-                below += found < mean(plain)
-                worse += found > mean(plain) + statistics.stdev(plain)
-        if cells:
-            yield f"| {words} | {cells} | {near} ({100 * near / cells:.0f} %) | {below} | {worse} |"
+                found.append(part.difference((arm, rate), ("lora", rate)))
+                best = min((list(part.losses[other][rate].values()) for other in part.arms_of("stable-lora") if rate in part.whole(other)), key=mean)
+                near += mean(cell.values()) <= mean(best) + statistics.stdev(best)
+        middles = sorted(middle for middle, _, _ in found)
+        worse = sum(sure(f) > 0 or f[0] == float("inf") for f in found)
+        better = sum(sure(f) < 0 for f in found)
+        ends = ", ".join(f"{v:+.4f}" for v in (middles[0], statistics.median(middles), middles[-1]))
+        yield f"| {arm} | {len(found)} | {better} | {len(found) - better - worse} | {worse} | {ends} | {near} ({100 * near / len(found):.0f} %) |"
+
+
+def paired(part, arm, other):
+    rate = next(iter(part.losses[arm]))
+    return signed(part.difference((arm, rate), (other, rate)))
+
+
+def stop_table(parts):
+    yield "| rate | lora | shrunk, with the rule | shrunk for ever | with the rule less lora | for ever less with the rule | pairs that stopped, of 28 |"
+    yield "|---|---|---|---|---|---|---|"
+    for part in parts:
+        arms = "lora", "stable-lora 0.005", "never-stops"
+        losses = [list(next(iter(part.losses[arm].values())).values()) for arm in arms]
+        stopped = mean(int(run["pairs_latched"]) for run in part.runs if run["method"] == "stable-lora")
+        cells = [f"{mean(values):.4f} ± {statistics.stdev(values):.4f}" for values in losses]
+        yield (f"| {float(part.runs[0]['learning_rate']):g} | " + " | ".join(cells) +
+               f" | {paired(part, arms[1], arms[0])} | {paired(part, arms[2], arms[1])} | {stopped:.1f} |")
+
+
+def parts_table(parts):
+    yield "| part | arms | learning rates | steps | seeds | runs | held-out loss before | lora at its best | which is at |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for part in parts:
+        rates = sorted(part.losses["lora"])
+        before = part.runs[0].get("eval_loss_before", "")
+        at = part.best("lora")
+        yield (f"| {part.name} | {len(part.losses)} | " + ", ".join(f"{rate:g}" for rate in rates) + f" | {part.steps} | {len({run['seed'] for run in part.runs})} | "
+               f"{len(part.runs)} | {f'{float(before):.4f}' if before else 'not kept'} | {mean(part.losses['lora'][at[1]].values()):.4f} | {at[1]:g} |")
+
+
+def bases_table(path):
+    """The held-out loss, and by how much it fell over the last tenth of the steps."""
+    yield "| base | parameters | steps | tokens read | held-out loss | its fall over the last tenth of the steps |"
+    yield "|---|---|---|---|---|---|"
+    for (base, parameters), lines in read_groups(path, "base", "parameters").items():
+        last = lines[-1]
+        before = max((line for line in lines if int(line["step"]) <= 0.9 * int(last["step"])), key=lambda line: int(line["step"]))
+        fall = float(before["held_out_loss"]) - float(last["held_out_loss"])
+        yield (f"| {base} | {int(parameters) / 1e6:.2f} M | {last['step']} | {int(last['tokens']) / 1e6:.1f} M | {float(last['held_out_loss']):.3f} | "
+               f"{fall:.3f} (from step {before['step']}) |")
+
+
+def choice_table(path):
+    yield "| base | set | rows | right, by log-probability | by log-probability per byte | chance |"
+    yield "|---|---|---|---|---|---|"
+    for (base, task), lines in read_groups(path, "base", "set").items():
+        line = lines[0]
+        cells = [f"{100 * float(line[key]):.1f} ± {100 * float(line[key + '_stderr']):.1f} %" for key in ("accuracy", "accuracy_norm")]
+        yield f"| {base} | {task} | {line['rows']} | " + " | ".join(cells) + f" | {100 * float(line['chance']):.1f} % |"
 
 
 def pairs_table(path):
@@ -221,6 +279,84 @@ def draw(part, folder):
         svg_chart.write(folder / f"{part.name}.svg", 1140, 390 + (len(panels) - 1) // 2 * 330, f"{part.name}: held-out loss, mean ± sd of {seeds} seeds", panels)
 
 
+def draw_differences(parts, folder):
+    """What each of some arms does at each rate, less lora at the same rate, a line per part."""
+    panels = []
+    for at, arm in enumerate(COMPARED):
+        lines = [(part, sorted((rate, *part.difference((arm, rate), ("lora", rate))) for rate in part.whole(arm) if rate in part.whole("lora")))
+                 for part in parts if arm in part.losses]
+        panel = svg_chart.Panel(86 + at % 2 * 560, 78 + at // 2 * 330, 450, 210, f"{arm} less lora, at the same rate",
+                                {"values": [rate for part in parts for rate in part.losses["lora"]], "log": True},
+                                {"values": [p[1] for _, points in lines for p in points], "include": [0]}, "learning rate", "difference in loss")
+        panel.level(0)
+        for part, points in lines:
+            colour = COLOURS[1 + parts.index(part) % (len(COLOURS) - 1)]
+            panel.line([(rate, middle) for rate, middle, _, _ in points], colour, None, "6 3" if part.steps >= LONG else "")
+            for rate, middle, low, high in points:
+                panel.point(rate, middle, colour, low, high, words=f"{part.name}, {rate:g}: {middle:+.4f}")
+        panels.append(panel)
+    height = 60 + (len(panels) + 1) // 2 * 330
+    legend = [(part.name, COLOURS[1 + parts.index(part) % (len(COLOURS) - 1)], "6 3" if part.steps >= LONG else "") for part in parts]
+    svg_chart.write(folder / "differences.svg", 1140, height + 20 * ((len(legend) + 3) // 4), "Held-out loss less lora's at the same learning rate, 95 % over seeds; below 0 is better",
+                    panels, legend, (86, height))
+
+
+def draw_bases(path, folder):
+    groups = {base: lines for (base,), lines in read_groups(path, "base").items()}
+    points = {base: [(float(line["step"]), float(line["held_out_loss"])) for line in lines] for base, lines in groups.items()}
+    panel = svg_chart.Panel(86, 78, 560, 230, "held-out loss of the bases while they were pre-trained", {"values": [x for line in points.values() for x, _ in line], "include": [0]},
+                            {"values": [y for line in points.values() for _, y in line if y < 5.5]}, "step of 4096 tokens", "loss")
+    for number, (base, line) in enumerate(points.items()):
+        panel.line([p for p in line if p[1] < 5.5], COLOURS[1 + number % 6], base)
+    svg_chart.write(folder / "bases.svg", 700, 380, "Bases", [panel])
+
+
+def number_of(text):
+    try:
+        return int(text) if text.isdigit() else float(text) if text else None
+    except ValueError:
+        return text
+
+
+class Widths:
+    """The width study again, from its measured steps."""
+
+    def __init__(self, path):
+        with open(path, newline="", encoding="utf-8") as file:
+            self.rows = [{key: number_of(value) for key, value in line.items()} for line in csv.DictReader(file)]
+        self.widths = {row["base"]: row["width"] for row in self.rows}
+        self.steps, runs = max(row["step"] for row in self.rows), {}
+        for row in self.rows:
+            runs.setdefault((row["base"], row["method"], row["seed"]), []).append(row)
+        self.logs = {run: width_study.phase_logs(steps, self.steps) for run, steps in runs.items()}
+        self.seeds = sorted({row["seed"] for row in self.rows})
+        self.fits = width_study.exponents(self.logs, self.widths, self.seeds)
+
+    def table(self):
+        yield "| | " + " | ".join(f"{words}, {phase}" for words, _ in width_study.METHODS.values() for phase in width_study.PHASES) + " |"
+        yield "|---|---|---|---|---|"
+        for name, words in width_study.NAMES.items():
+            found = {(fit["method"], fit["phase"]): fit for fit in self.fits if fit["quantity"] == name}
+            cells = [signed([found[at][key] for key in ("exponent", "low", "high")], 2) for at in ((m, p) for m in width_study.METHODS for p in width_study.PHASES)]
+            yield f"| {words} | " + " | ".join(cells) + " |"
+
+    def ratio_table(self):
+        """q = d1/d2 itself, at every width."""
+        yield "| base | " + " | ".join(f"{words}, {phase}" for words, _ in width_study.METHODS.values() for phase in width_study.PHASES) + " |"
+        yield "|---|---|---|---|---|"
+        for base in sorted(self.widths, key=self.widths.get):
+            cells = []
+            for method in width_study.METHODS:
+                for phase in width_study.PHASES:
+                    found = [self.logs[base, method, seed][phase, "q_update"] for seed in self.seeds]
+                    cells.append("{:.3g} [{:.3g}, {:.3g}]".format(*map(math.exp, interval(found))))
+            yield f"| {base} | " + " | ".join(cells) + " |"
+
+    def draw(self, folder):
+        title = f"What a step changes, by width: {self.steps} steps, {len(self.seeds)} seeds"
+        width_study.write_chart(folder / "width.svg", self.rows, self.logs, self.fits, self.widths, title)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -229,14 +365,25 @@ def main():
     o = parser.parse_args()
     parts = {path.stem: Part(path) for path in sorted(o.results.glob("*-*.csv")) if not path.stem.endswith(".pairs")}
     grids = [part for part in parts.values() if len(part.losses["lora"]) > 1]
+    stops = sorted((part for name, part in parts.items() if name.startswith("stop-rule")), key=lambda part: float(part.runs[0]["learning_rate"]))
+    short, long = ([part for part in grids if (part.steps >= LONG) == is_long] for is_long in (False, True))
     o.plots.mkdir(parents=True, exist_ok=True)
-    tables = {"main": lambda: main_table(grids), "rules": lambda: rules_table(grids),
-              "storage": lambda: storage_table(o.results / "bf16_storage.csv"), "resume": lambda: resume_table(o.results / "resume.csv")}
+    tables = {"main": lambda: main_table(grids), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
+              "stop rule": lambda: stop_table(stops), "storage": lambda: storage_table(o.results / "bf16_storage.csv"),
+              "resume": lambda: resume_table(o.results / "resume.csv"), "choice": lambda: choice_table(o.results / "choice.csv")}
     for name, part in parts.items():
         tables[name] = lambda part=part: part_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")
         if part in grids:
             draw(part, o.plots)
+    draw_differences(grids, o.plots)
+    if (o.results / "bases.csv").exists():
+        tables["bases"] = lambda: bases_table(o.results / "bases.csv")
+        draw_bases(o.results / "bases.csv", o.plots)
+    if (o.results / "width_steps.csv").exists():
+        widths = Widths(o.results / "width_steps.csv")
+        tables |= {"widths": widths.table, "width ratios": widths.ratio_table}
+        widths.draw(o.plots)
 
     def fill(match):
         if match[1] not in tables:

@@ -1,7 +1,7 @@
 """Runs the study of docs/EVIDENCE.md: one comparison per part; a line per run in studies/results/PART.csv, and what the pairs of each kind of map
 did, over layers and seeds, in studies/results/PART.pairs.csv. evidence.py makes the page's tables and plots of them.
 
-    python3 studies/study.py --build build --bases bases --rows rows --output-dir study [--part w64-shakespeare-qv,...] [--list]
+    python3 studies/study.py --build build --bases bases --rows rows --output-dir study [--part stop-rule-0.0008,...] [--list]
     python3 studies/study.py --build build --reduced --output-dir study          the embedded model only, a quarter of an hour
 
 A part is a base, a task, the adapted maps and a grid. Every arm of a part gets the same learning rates, seeds, rows and steps. A part that was cut off
@@ -17,10 +17,9 @@ from collections import namedtuple
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL_RATES = "5e-5:6.4e-3:x2"
-MIDDLE_RATES = "2e-4:3.2e-3:x2"
 SEEDS = "1:5:+1"
-RATIOS = "5e-4,2e-3,5e-3,2e-2"  # the paper's are 5e-4 to 5e-3; the last one is for runs as short as these
+FOUR_RATIOS = "5e-4,2e-3,5e-3,2e-2"  # the paper's are 5e-4 to 5e-3; the last one is for runs as short as these
+TWO_RATIOS = "5e-4,5e-3"
 # Arms beside compare's own methods: name -> flags.
 ARMS = {
     "auto-horizon": "--shrink-ratio auto --shrink-rule horizon",
@@ -28,43 +27,42 @@ ARMS = {
     "auto-balance": "--shrink-ratio auto --shrink-rule balance",
     "gauge": "--shrink-ratio 5e-3 --shrink-gauge",
 }
-CONTROLS = ["init-a-0.1", "lr-a-4", "wd-a", "small-alpha"]
-AUTO = ["auto-horizon", "auto-displacement", "auto-balance", "gauge"]
-RIVALS = ["lora+", "riemannian", "lora-rite"]
-FULL = ["lora", "stable-lora", *AUTO, *CONTROLS, *RIVALS]
-DECISIVE = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
+FULL = ["lora", "stable-lora", *ARMS, "init-a-0.1", "lr-a-4", "wd-a", "small-alpha", "lora+", "riemannian", "lora-rite"]
+FIRST = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
+DECISIVE = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
+LONG = ["lora", "stable-lora", "auto-balance"]
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
 LINEAR = ("--lr-scheduler-type", "linear", "--warmup-ratio", 0.03)
 
 
-def grid(base, task, targets, methods, rates=ALL_RATES, ratios=RATIOS, steps=200, flags=LINEAR):
-    return f"{base}-{task}-{targets}", Part(base, task, targets, methods, rates, ratios, SEEDS, steps, flags)
+def grid(base, task, targets, methods, rates, ratios=TWO_RATIOS, steps=200, flags=LINEAR, name=""):
+    return f"{base}-{task}-{targets}{name}", Part(base, task, targets, methods, rates, ratios, SEEDS, steps, flags)
 
 
 def parts():
     """In the order of what they decide; a part whose base is not there is left out, and said."""
-    yield grid("w64", "shakespeare", "all", FULL)
-    yield grid("demo", "extraction", "all", DECISIVE, rates=MIDDLE_RATES)
-    yield grid("stories260K", "grimm", "all", [*DECISIVE, "auto-displacement"])
-    yield grid("w64", "shakespeare", "qv", DECISIVE)
-    name, part = grid("w64", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1"], rates="4e-4:3.2e-3:x2", ratios="5e-4,2e-3,5e-3", steps=1000)
-    yield f"{name}-long", part
-    yield grid("w128", "shakespeare", "all", DECISIVE, rates=MIDDLE_RATES)
-    yield grid("w64", "wikitext", "all", DECISIVE)
-    yield grid("w256", "shakespeare", "all", DECISIVE, rates="1e-4:3.2e-3:x2", ratios="5e-3,2e-2")
-    yield grid("w512", "shakespeare", "all", DECISIVE, rates="2e-4:1.6e-3:x2", ratios="5e-3,2e-2")
+    yield grid("w64-fp32", "shakespeare", "all", FULL, "5e-5:6.4e-3:x2", FOUR_RATIOS)
+    yield grid("w64-fp32", "shakespeare", "qv", FIRST, "5e-5:6.4e-3:x2", FOUR_RATIOS)
     # The stop rule: a constant rate, and the very same shrinking for ever as a decay of A: shrink ratio = rate x decay.
     for rate in (2e-4, 8e-4, 3.2e-3):
         never = f"--shrink-ratio 0 --weight-decay-a {5e-3 / rate:g}"
-        name, part = grid("w64", "shakespeare", "all", {"lora": None, "stable-lora": None, "never-stops": never}, rates=f"{rate:g}", ratios="5e-3",
+        name, part = grid("w64", "shakespeare", "all", {"lora": None, "stable-lora": None, "never-stops": never}, f"{rate:g}", "5e-3",
                           flags=("--lr-scheduler-type", "constant"))
         yield f"stop-rule-{rate:g}", part
+    yield grid("w64", "shakespeare", "all", LONG, "2e-4:3.2e-3:x4", steps=1000, name="-long")
+    yield grid("demo", "extraction", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    yield grid("w64", "shakespeare", "all", DECISIVE, "1e-4:6.4e-3:x4")
+    yield grid("w128", "shakespeare", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    yield grid("w256", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4")
+    yield grid("w512", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4", steps=100)
+    yield grid("w64", "wikitext", "all", LONG, "4e-4:6.4e-3:x4")
 
 
 def reduced():
-    yield "reduced-extraction-all", Part("demo", "extraction", "all", DECISIVE, "2e-4:3.2e-3:x2", "5e-3,2e-2", "1:3:+1", 60, LINEAR)
+    yield "reduced-extraction-all", Part("demo", "extraction", "all", FIRST, "2e-4:3.2e-3:x2", "5e-3,2e-2", "1:3:+1", 60, LINEAR)
 
 
 def files_of(o, part):
@@ -80,7 +78,7 @@ def command(o, name, part):
     words = [o.build / "stable-lora", "compare", "--model", model, "--data", train, "--eval-data", held_out, "--output-dir", o.output_dir / name,
              "--methods", ",".join(part.methods), "--learning-rates", part.rates, "--shrink-ratios", part.ratios, "--seeds", part.seeds,
              "--max-steps", part.steps, "--batch-size", 4, "--max-length", 192, "--r", 8, "--lora-alpha", 16, "--target-modules", TARGETS[part.targets],
-             "--weight-decay", 0, *part.flags, "--precision", "fp32", "--save-steps", 0, "--stability-every", 0]
+             "--weight-decay", 0, *part.flags, "--precision", "fp32", "--save-steps", 0, "--stability-every", 0, "--threads", o.threads]
     own = part.methods if isinstance(part.methods, dict) else ARMS
     for method in part.methods:
         if own.get(method):
@@ -88,11 +86,19 @@ def command(o, name, part):
     return [str(word) for word in words]
 
 
-RUN = ("method", "shrink_ratio", "learning_rate", "seed", "status", "steps", "train_loss", "eval_loss", "seconds", "stop_step_median", "pairs_latched")
+RUN = ("method", "shrink_ratio", "learning_rate", "seed", "status", "steps", "train_loss", "eval_loss_before", "eval_loss", "stop_step_median", "pairs_latched")
+
+
+def loss_before(folder):
+    """The held-out loss of step 0."""
+    if not (folder / "metrics.jsonl").exists():
+        return ""
+    with open(folder / "metrics.jsonl", encoding="utf-8") as file:
+        return json.loads(file.readline()).get("eval_loss", "")
 
 
 def write_results(folder, results, name):
-    """The comparison's runs without what is the machine's own, and its pairs by kind of map."""
+    """The comparison's runs without what is the machine's own (no times: the runs shared it), and its pairs by kind of map."""
     with open(folder / "comparison.csv", newline="", encoding="utf-8") as file:
         runs = list(csv.DictReader(file))
     results.mkdir(parents=True, exist_ok=True)
@@ -100,7 +106,8 @@ def write_results(folder, results, name):
         writer = csv.DictWriter(file, RUN, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for run in runs:
-            writer.writerow({key: f"{float(value):.7g}" if value and key in ("train_loss", "eval_loss", "seconds") else value for key, value in run.items()})
+            run["eval_loss_before"] = loss_before(folder / run["directory"])
+            writer.writerow({key: f"{float(value):.7g}" if value and "loss" in key else value for key, value in run.items()})
     kinds = {}
     for run in runs:
         told = folder / run["directory"] / "stability.json"
@@ -127,6 +134,7 @@ def main():
     parser.add_argument("--shared", type=Path, default=HERE.parent.parent / "shared")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--part", default="")
+    parser.add_argument("--threads", type=int, default=0, help="of compare; 0 = one for each core")
     parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--list", action="store_true")
     o = parser.parse_args()

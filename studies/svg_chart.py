@@ -104,9 +104,13 @@ class Panel:
             at += 50 + 6.2 * len(name)
 
 
-def write(path, width, height, title, panels):
+def write(path, width, height, title, panels, legend=(), at=(0, 0)):
+    """`legend` is of all panels: (words, colour, dash), four to a row from `at`."""
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">', STYLE,
            f'<text class="title" x="24" y="26">{escape(title)}</text>']
     for panel in panels:
         out.extend(panel.markup())
+    for number, (words, colour, dash) in enumerate(legend):
+        x, y = at[0] + number % 4 * 260, at[1] + number // 4 * 20
+        out.append(f'<path class="line" stroke="{colour}" stroke-dasharray="{dash}" d="M{x} {y}h22"/><text class="small" x="{x + 27}" y="{y + 4}">{escape(words)}</text>')
     path.write_text("\n".join([*out, "</svg>"]) + "\n", encoding="utf-8")

@@ -253,16 +253,15 @@ def exponent_panel(fits, place):
     return panel
 
 
-def write_chart(path, rows, logs, fits, widths, options):
+def write_chart(path, rows, logs, fits, widths, title):
     def place(at):
         return 86 + at % 3 * 430, 78 + at // 3 * 330, 320, 210
 
     widest = max(widths, key=widths.get)
     panels = list(course_panels(rows, widest, place))
     if fits:
-        panels += [width_panel(logs, fits, widths, range(1, options.seeds + 1), place(4)), exponent_panel(fits, place(5))]
-    title = (f"What a step changes, by width: λ = {options.shrink_ratio:.3g}, η = {options.learning_rate}, {options.steps} steps, "
-             f"{options.seeds} seeds")
+        seeds = sorted({seed for _, _, seed in logs})
+        panels += [width_panel(logs, fits, widths, seeds, place(4)), exponent_panel(fits, place(5))]
     svg_chart.write(path, 1330, 720, title, panels)
 
 
@@ -295,7 +294,9 @@ def main():
         show(fits)
     else:
         print("width_study: the bases have one width, so there are no exponents", file=sys.stderr)
-    write_chart(options.output_dir / "study.svg", rows, logs, fits, widths, options)
+    title = (f"What a step changes, by width: λ = {options.shrink_ratio:.3g}, η = {options.learning_rate}, {options.steps} steps, "
+             f"{options.seeds} seeds")
+    write_chart(options.output_dir / "study.svg", rows, logs, fits, widths, title)
     return 0
 
 

@@ -5,7 +5,8 @@
 Needs PyTorch, Transformers and tokenizers. All widths read the same tokens in the same order: the novels in the order of their names but for the
 last two, which are held out; a byte-level BPE of 2048 pieces trained on the same text; 16 windows of 256 tokens a step, drawn from
 seed 0. AdamW (0.9, 0.95, decay 0.1), clipped at 1, warm-up of 100 steps, cosine to a tenth of the peak 6e-3 sqrt(64/width). Weights, moments and the
-held-out loss are fp32; the products of training are bfloat16 (torch.autocast), at every width, which is two to four times as fast where the processor has AMX.
+held-out loss are fp32; the products of training are bfloat16 (torch.autocast) at every width, and its passes are compiled (torch.compile, which needs a C++
+compiler): together two to four times as fast where the processor has AMX. --fp32: neither, as the base w64-fp32 of docs/EVIDENCE.md was made.
 
 OUTPUT_DIR gets what Transformers reads (config.json, model.safetensors, tokenizer.json), curve.csv (step, tokens, training loss since the last line,
 held-out loss) and base.json: settings, seed, versions, seconds, parameters. A killed run goes on from state.pt, which the end removes.
@@ -91,6 +92,7 @@ def main():
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--fp32", action="store_true")
     o = parser.parse_args()
     if o.width % HEAD:
         raise SystemExit(f"pretrain.py: --width is {o.width}; wanted a multiple of {HEAD}")
@@ -104,6 +106,7 @@ def main():
     parameters = sum(p.numel() for p in model.parameters())
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.1)
     draw = torch.Generator().manual_seed(0)
+    train_loss = loss_of if o.fp32 else torch.compile(loss_of)
     first, seconds, curve = 0, 0.0, []
     state = o.output_dir / "state.pt"
     if state.exists():
@@ -119,7 +122,7 @@ def main():
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, o.steps, peak)
         starts = torch.randint(len(train_ids) - LENGTH - 1, (BATCH,), generator=draw).tolist()
-        loss = loss_of(model, windows(train_ids, starts), bf16=True)
+        loss = train_loss(model, windows(train_ids, starts), bf16=not o.fp32)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -142,7 +145,8 @@ def main():
         table.writerows((s, t, f"{a:.5f}", f"{b:.5f}") for s, t, a, b in curve)
     facts = {"width": o.width, "layers": LAYERS, "parameters": parameters, "vocabulary": VOCABULARY, "steps": o.steps, "batch": BATCH, "length": LENGTH,
              "peak_learning_rate": peak, "seed": 0, "tokens_of_corpus": len(train_ids), "held_out_loss": curve[-1][3], "seconds": round(seconds),
-             "products": "bfloat16", "threads": o.threads, "torch": torch.__version__, "transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
+             "products": "float32" if o.fp32 else "bfloat16", "threads": o.threads, "torch": torch.__version__,
+             "transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
     (o.output_dir / "base.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     state.unlink(missing_ok=True)
 
