@@ -34,10 +34,11 @@ static stlora_status show_json(const stlora_generation *made, stlora_error *err)
 
 stlora_status cmd_generate(const struct options *options, stlora_error *err)
 {
-    bool text = stlora_params_given(options->params, "prompt");
-    if (text == stlora_params_given(options->params, "prompt_ids"))
-        return refuse(err, STLORA_E_USAGE, text ? "generate: --prompt and --prompt-ids exclude one another"
-                                                : "generate: wanted --prompt or --prompt-ids, found neither");
+    int given = stlora_params_given(options->params, "prompt") + stlora_params_given(options->params, "prompt_ids") +
+                stlora_params_given(options->params, "messages");
+    if (given != 1)
+        return refuse(err, STLORA_E_USAGE, given ? "generate: --prompt, --prompt-ids and --messages exclude one another"
+                                                 : "generate: wanted --prompt, --prompt-ids or --messages, found none");
     struct options copy = *options; // callbacks take no const
     const stlora_infer_callbacks callbacks = {
         .on_text = on_text, .context = &copy, .log = stderr_log, .stop = catch_signals()};

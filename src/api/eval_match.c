@@ -60,6 +60,7 @@ static stlora_status last_answer(const matching *m, const stlora_row *row, stlor
     const json_t *messages = row->conversation.messages;
     const size_t last = stlora_chat_last_answer(messages);
     stlora_error why = {0};
+    if (m->task->rows == 0) STLORA_TRY(stlora_session_answers(&m->task->session, err));
     if (last == json_array_size(messages))
         return stlora_fail(err, STLORA_E_FORMAT, "%s: no message has the role \"assistant\", whose answer is wanted",
                            row->where);

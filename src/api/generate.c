@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "data/conversation.h"
 #include "model/decoder.h"
 #include "stlora/infer.h"
 #include "train/configs.h"
@@ -43,18 +44,51 @@ static stlora_status parse_ids(const char *text, int64_t vocab, stlora_ids *out,
     }
 }
 
+/* The text that an answer to the file's messages begins behind. */
+static stlora_status render_messages(generator *g, const stlora_generate_config *c, stlora_chat_text *text,
+                                     stlora_error *err)
+{
+    json_t *file = NULL, *made = NULL;
+    stlora_conversation conversation;
+    stlora_error why = {0};
+    STLORA_TRY(stlora_session_chat(&g->session, c->model, c->chat_template, c->now, err));
+    stlora_status status = stlora_conversation_load(&conversation, &file, &made, c->messages, err);
+    if (status == STLORA_OK) status = stlora_conversation_check(&conversation, c->messages, err);
+    if (status == STLORA_OK) {
+        status = stlora_chat_render(g->session.chat, &conversation, true, text, &why);
+        if (status != STLORA_OK) (void)stlora_fail(err, status, "%s: %s", c->messages, why.text);
+    }
+    json_decref(made);
+    json_decref(file);
+    return status;
+}
+
+static stlora_status encode_messages(generator *g, const stlora_generate_config *c, stlora_error *err)
+{
+    stlora_chat_text text = {0};
+    STLORA_TRY(render_messages(g, c, &text, err));
+    stlora_status status = stlora_encode(g->session.encoder, text.text, text.length, false, &g->prompt, err);
+    if (status == STLORA_OK) status = stlora_session_answers(&g->session, err);
+    stlora_chat_text_free(&text);
+    return status;
+}
+
 static stlora_status read_prompt(generator *g, const stlora_generate_config *c, stlora_error *err)
 {
     int64_t vocab = g->session.model->config.vocab_size;
-    if ((c->prompt != NULL) == (c->prompt_ids != NULL))
-        return stlora_fail(err, STLORA_E_USAGE, "generate wants one of --prompt and --prompt-ids");
+    if ((c->prompt != NULL) + (c->prompt_ids != NULL) + (c->messages != NULL) != 1)
+        return stlora_fail(err, STLORA_E_USAGE, "generate wants one of --prompt, --prompt-ids and --messages");
     if (c->prompt_ids) return parse_ids(c->prompt_ids, vocab, &g->prompt, err);
     if (!g->session.tokenizer)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; --prompt-ids works without one",
                            c->model);
-    STLORA_TRY(stlora_tokenizer_encode(g->session.tokenizer, c->prompt, strlen(c->prompt), true, &g->prompt, err));
+    if (c->messages)
+        STLORA_TRY(encode_messages(g, c, err));
+    else
+        STLORA_TRY(stlora_tokenizer_encode(g->session.tokenizer, c->prompt, strlen(c->prompt), true, &g->prompt, err));
     if (g->prompt.count == 0)
-        return stlora_fail(err, STLORA_E_USAGE, "--prompt: the text gives no token to go on from");
+        return stlora_fail(err, STLORA_E_USAGE, "--%s: the text gives no token to go on from",
+                           c->messages ? "messages" : "prompt");
     for (size_t i = 0; i < g->prompt.count; i++)
         if (g->prompt.data[i] >= vocab)
             return stlora_fail(err, STLORA_E_FORMAT, "%s: the tokenizer gives id %d, the model has %lld tokens",
@@ -93,23 +127,13 @@ static stlora_status run(generator *g, const stlora_generate_config *c, stlora_e
     stlora_sampling sampling = {c->temperature, c->top_p, c->top_k, (uint64_t)c->seed};
     stlora_sampler_scratch scratch = {0};
     stlora_decoder *decoder = NULL;
-    int64_t room = (int64_t)g->prompt.count + c->max_new_tokens;
-    /* A prompt behind which frequencies change with the length decides on them for all that is generated. */
-    const int64_t usual = stlora_decoder_most(s->model), prompt = (int64_t)g->prompt.count;
-    const bool longer = !s->model->family->learned_positions && prompt > usual;
-    if (room > usual && !longer) room = usual;
-    if ((int64_t)g->prompt.count > room)
-        return stlora_fail(err, STLORA_E_UNSUPPORTED,
-                           "a prompt of %zu tokens is longer than the model's %lld positions", g->prompt.count,
-                           (long long)room);
-    int64_t most = room - (int64_t)g->prompt.count + 1; /* the last token sampled need not be fed */
-    stlora_decoder_shape shape = stlora_decoder_single(room);
-    if (longer) shape.row = prompt;
+    stlora_decoder_shape shape;
+    int64_t most;
+    STLORA_TRY(stlora_continue_shape(s, (int64_t)g->prompt.count, c->max_new_tokens, &shape, &most, err));
     STLORA_TRY(stlora_decoder_create(&decoder, s->model, s->lora, s->backend, s->act, &shape, err));
     stlora_status status = stlora_sampler_scratch_create(&scratch, s->model->config.vocab_size, err);
     if (status == STLORA_OK)
-        status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count,
-                                 c->max_new_tokens < most ? c->max_new_tokens : most, &sampling, c->ignore_eos,
+        status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count, 0, most, &sampling, c->ignore_eos,
                                  &scratch, g->callbacks ? g->callbacks->stop : NULL, take_token, g, err);
     if (g->stream && (status == STLORA_OK || status == STLORA_E_INTERRUPTED)) {
         const char *text;

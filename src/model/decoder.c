@@ -221,9 +221,15 @@ void stlora_decoder_copy(stlora_decoder *decoder, int64_t from, int64_t to, int6
     }
 }
 
-void stlora_decoder_reset(stlora_decoder *decoder)
+void stlora_decoder_rewind(stlora_decoder *decoder, int64_t count)
 {
-    decoder->past = 0;
+    assert(count >= 0 && count <= decoder->past);
+    decoder->past = count;
+}
+
+int64_t stlora_decoder_held(const stlora_decoder *decoder)
+{
+    return decoder->past;
 }
 
 stlora_status stlora_decoder_feed(stlora_decoder *decoder, const int32_t *ids, int64_t count, const float **logits,

@@ -64,9 +64,10 @@ void stlora_decoder_copy(stlora_decoder *decoder, int64_t from, int64_t to, int6
 /* For a decoder of one sequence, which it then keeps count of:
  * stlora_decoder_feed: adds count > 0 tokens, as many at a time as a call has room for; *logits (V) of the last one, borrowed until the
  * next call. STLORA_E_UNSUPPORTED when the sequence would outgrow its positions.
- * stlora_decoder_reset: forgets the sequence. */
+ * stlora_decoder_rewind: forgets all but the first count tokens, of which it holds as many; 0 forgets the sequence. _held: how many it holds. */
 STLORA_NODISCARD stlora_status stlora_decoder_feed(stlora_decoder *decoder, const int32_t *ids, int64_t count,
                                                    const float **logits, stlora_error *err);
-void stlora_decoder_reset(stlora_decoder *decoder);
+void stlora_decoder_rewind(stlora_decoder *decoder, int64_t count);
+int64_t stlora_decoder_held(const stlora_decoder *decoder);
 
 #endif

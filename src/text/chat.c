@@ -158,3 +158,27 @@ stlora_status stlora_chat_render_answers(const stlora_chat *chat, const stlora_c
     *out = whole;
     return STLORA_OK;
 }
+
+/* ---- the end of an answer ---- */
+
+static const char PROBE[] = "qzjxanswer"; /* a word that no template writes and none trims */
+
+stlora_status stlora_chat_after_answer(const stlora_chat *chat, char **text, stlora_error *err)
+{
+    json_t *messages =
+        json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "Hi", "role", "assistant", "content", PROBE);
+    const stlora_conversation conversation = {.messages = messages};
+    stlora_chat_text all = {0};
+    stlora_error ignored;
+    const char *end = "";
+    if (!messages) return stlora_fail(err, STLORA_E_NOMEM, "no memory for messages");
+    if (stlora_chat_render(chat, &conversation, false, &all, &ignored) == STLORA_OK) {
+        const char *found = strstr(all.text, PROBE);
+        if (found) end = found + sizeof PROBE - 1;
+        end += strspn(end, " \t\r\n");
+    }
+    stlora_status status = stlora_strdup_n(text, end, strlen(end), err);
+    stlora_chat_text_free(&all);
+    json_decref(messages);
+    return status;
+}

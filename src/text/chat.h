@@ -46,6 +46,10 @@ STLORA_NODISCARD stlora_status stlora_chat_render_answers(const stlora_chat *cha
                                                           const stlora_conversation *conversation,
                                                           stlora_chat_text *out, stlora_error *err);
 
+/* stlora_chat_after_answer: what the template writes behind an answer, white space in front left out; "" where it writes nothing or refuses an
+ * ordinary conversation. Created, freed with stlora_free. STLORA_E_NOMEM. */
+STLORA_NODISCARD stlora_status stlora_chat_after_answer(const stlora_chat *chat, char **text, stlora_error *err);
+
 /* stlora_chat_last_answer: the index of the last message that is the assistant's, or the number of messages. */
 size_t stlora_chat_last_answer(const json_t *messages);
 

@@ -52,6 +52,9 @@ int32_t stlora_tokenizer_unk(const stlora_tokenizer *tokenizer);
  * tokenizer.json (for byte-level vocabularies in that spelling); -1 if there is none. */
 int32_t stlora_tokenizer_find(const stlora_tokenizer *tokenizer, const char *content);
 
+/* stlora_tokenizer_is_added: whether id is one of the added tokens. */
+bool stlora_tokenizer_is_added(const stlora_tokenizer *tokenizer, int32_t id);
+
 /* What encodes text after text: it keeps its buffers and remembers words, so that many texts, or a long one, go faster
  * with the same ids. One encoder belongs to one thread at a time. */
 typedef struct stlora_encoder stlora_encoder;

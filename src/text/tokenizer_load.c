@@ -128,6 +128,11 @@ int32_t stlora_tokenizer_unk(const stlora_tokenizer *tokenizer)
     return tokenizer->unk;
 }
 
+bool stlora_tokenizer_is_added(const stlora_tokenizer *tokenizer, int32_t id)
+{
+    return stlora_added_by_id(&tokenizer->added, id) != NULL;
+}
+
 int32_t stlora_tokenizer_find(const stlora_tokenizer *tokenizer, const char *content)
 {
     const stlora_added_token *token = stlora_added_find(&tokenizer->added, content, strlen(content));

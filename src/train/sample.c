@@ -126,16 +126,35 @@ stlora_status stlora_sample(const float *logits, int64_t vocab, const stlora_sam
     return STLORA_OK;
 }
 
+stlora_status stlora_continue_shape(const stlora_session *session, int64_t prompt, int64_t max_new,
+                                    stlora_decoder_shape *shape, int64_t *most, stlora_error *err)
+{
+    const stlora_transformer *model = session->model;
+    const int64_t usual = stlora_decoder_most(model);
+    const bool longer = !model->family->learned_positions && prompt > usual;
+    int64_t room = prompt + max_new;
+    if (room > usual && !longer) room = usual;
+    if (prompt > room)
+        return stlora_fail(err, STLORA_E_UNSUPPORTED,
+                           "a prompt of %lld tokens is longer than the model's %lld positions", (long long)prompt,
+                           (long long)room);
+    *shape = stlora_decoder_single(room);
+    if (longer) shape->row = prompt;
+    *most = room - prompt + 1; /* the last token sampled need not be fed */
+    if (*most > max_new) *most = max_new;
+    return STLORA_OK;
+}
+
 stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder, const int32_t *prompt,
-                              size_t prompt_count, int64_t max_new, const stlora_sampling *sampling, bool ignore_eos,
-                              stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
+                              size_t prompt_count, size_t held, int64_t max_new, const stlora_sampling *sampling,
+                              bool ignore_eos, stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
                               stlora_status (*on_token)(void *context, int32_t id, stlora_error *err), void *context,
                               stlora_error *err)
 {
     const float *logits;
     int64_t vocab = session->model->config.vocab_size;
-    stlora_decoder_reset(decoder);
-    STLORA_TRY(stlora_decoder_feed(decoder, prompt, (int64_t)prompt_count, &logits, err));
+    stlora_decoder_rewind(decoder, (int64_t)held);
+    STLORA_TRY(stlora_decoder_feed(decoder, prompt + held, (int64_t)(prompt_count - held), &logits, err));
     for (int64_t i = 0; i < max_new; i++) {
         int32_t id;
         STLORA_TRY(stlora_sample(logits, vocab, sampling, (uint64_t)i, scratch, &id, err));

@@ -30,10 +30,17 @@ STLORA_NODISCARD stlora_status stlora_sample(const float *logits, int64_t vocab,
                                              uint64_t index, stlora_sampler_scratch *scratch, int32_t *out,
                                              stlora_error *err);
 
-/* stlora_continue: feeds prompt[prompt_count] (> 0) to a reset decoder and samples up to max_new tokens; each is handed to on_token
- * (NULL allowed), whose failure ends it. An end token ends it too and is not handed on, unless ignore_eos. */
+/* stlora_continue_shape: the decoder that a prompt (> 0) and up to max_new tokens behind it take, and *most, how many of these may be made.
+ * A prompt behind which rotary frequencies change with the length decides on them for all that is made. STLORA_E_UNSUPPORTED: a prompt
+ * beyond the model's positions. */
+STLORA_NODISCARD stlora_status stlora_continue_shape(const stlora_session *session, int64_t prompt, int64_t max_new,
+                                                     stlora_decoder_shape *shape, int64_t *most, stlora_error *err);
+
+/* stlora_continue: feeds prompt[prompt_count] (> 0) to a decoder of one sequence, which may hold its first `held` tokens, fewer than all, and
+ * samples up to max_new tokens; each is handed to on_token (NULL allowed), whose failure ends it. An end token ends it too and is not handed on,
+ * unless ignore_eos. */
 STLORA_NODISCARD stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder,
-                                               const int32_t *prompt, size_t prompt_count, int64_t max_new,
+                                               const int32_t *prompt, size_t prompt_count, size_t held, int64_t max_new,
                                                const stlora_sampling *sampling, bool ignore_eos,
                                                stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
                                                stlora_status (*on_token)(void *context, int32_t id, stlora_error *err),

@@ -37,7 +37,7 @@ static stlora_status open_all(stlora_session *s, const char *model_dir, const ch
 stlora_status stlora_session_open(stlora_session *out, const char *model_dir, const char *adapter_dir,
                                   const char *precision, int threads, bool trained, stlora_error *err)
 {
-    stlora_session session = {.eos = -1};
+    stlora_session session = {.eos = -1, .turn_end = -1};
     stlora_status status = open_all(&session, model_dir, adapter_dir, precision, threads, trained, err);
     if (status != STLORA_OK) {
         stlora_session_close(&session);
@@ -51,6 +51,20 @@ stlora_status stlora_session_chat(stlora_session *session, const char *model_dir
                                   stlora_error *err)
 {
     return stlora_chat_open(&session->chat, model_dir, choice, now, err);
+}
+
+stlora_status stlora_session_answers(stlora_session *session, stlora_error *err)
+{
+    char *after;
+    stlora_ids ids = {0};
+    if (!session->encoder) return STLORA_OK;
+    STLORA_TRY(stlora_chat_after_answer(session->chat, &after, err));
+    stlora_status status = stlora_encode(session->encoder, after, strlen(after), false, &ids, err);
+    if (status == STLORA_OK && ids.count && stlora_tokenizer_is_added(session->tokenizer, ids.data[0]))
+        session->turn_end = ids.data[0];
+    stlora_ids_free(&ids);
+    stlora_free(after);
+    return status;
 }
 
 void stlora_session_end_text(stlora_session *session)
@@ -69,14 +83,14 @@ void stlora_session_close(stlora_session *session)
     stlora_session_end_text(session);
     stlora_transformer_close(session->model);
     stlora_backend_free(session->backend);
-    *session = (stlora_session){.eos = -1};
+    *session = (stlora_session){.eos = -1, .turn_end = -1};
 }
 
 bool stlora_session_is_end(const stlora_session *session, int32_t id)
 {
     for (int i = 0; i < session->model->config.eos_count; i++)
         if (session->model->config.eos[i] == id) return true;
-    return id == session->eos && id >= 0;
+    return id >= 0 && (id == session->eos || id == session->turn_end);
 }
 
 stlora_status stlora_session_examples(const stlora_session *session, stlora_strings paths, int64_t max_length,

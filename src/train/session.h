@@ -20,7 +20,8 @@ typedef struct stlora_session {
     stlora_chat *chat;           /* how rows of messages are written; NULL until stlora_session_chat */
     stlora_lora *lora;           /* NULL = the base alone */
     stlora_dtype act;
-    int32_t eos; /* the token appended for training; -1 = none */
+    int32_t eos;      /* the token appended for training; -1 = none */
+    int32_t turn_end; /* the token that ends an answer; -1 = none, or not asked for */
 } stlora_session;
 
 /* stlora_session_open: model_dir is needed; adapter_dir may be NULL; precision "auto", "fp32" or "bf16". auto: bf16 where the
@@ -33,10 +34,14 @@ void stlora_session_close(stlora_session *session);
 STLORA_NODISCARD stlora_status stlora_session_chat(stlora_session *session, const char *model_dir, const char *choice,
                                                    const char *now, stlora_error *err);
 
+/* stlora_session_answers: from now on the token that the chat template writes behind an answer is an end token, too, where it is an added token
+ * of the tokenizer: a base model's own end tokens do not have it. */
+STLORA_NODISCARD stlora_status stlora_session_answers(stlora_session *session, stlora_error *err);
+
 /* stlora_session_end_text: frees tokenizer, encoder and chat template early, for a session that has read all its text. */
 void stlora_session_end_text(stlora_session *session);
 
-/* stlora_session_is_end: true when id is one of the model's end tokens. */
+/* stlora_session_is_end: true when id is one of the model's end tokens, or ends an answer. */
 bool stlora_session_is_end(const stlora_session *session, int32_t id);
 
 /* stlora_session_examples: rows as examples for this model; see data/example.h. kind may be NULL. */

@@ -54,7 +54,7 @@ class Usage(CommandTest):
         self.refuse(2, ["two"], "inspect", "one", "two")
         self.refuse(2, ["unexpected", "extra"], "eval", "extra")
         self.refuse(2, ["unexpected", "--model"], "eval", "--", "--model")
-        self.refuse(2, ["--prompt", "found neither"], "generate", "--model", MODEL)
+        self.refuse(2, ["--prompt", "found none"], "generate", "--model", MODEL)
         self.refuse(2, ["--prompt", "--prompt-ids"], "generate", "--model", MODEL, "--prompt", "a", "--prompt-ids", "1")
         self.refuse(2, ["warmup"], "train", "--model", MODEL, "--data", ROWS, "--dry-run", "--warmup-steps", 1,
                     "--warmup-ratio", 0.5)

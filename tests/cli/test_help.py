@@ -33,7 +33,7 @@ CONTRACT = {
         "model": "required", "adapter": None, "data": "required", "chat-template": None, "now": "2024-07-26", "precision": "auto", "threads": "0", "json": None, "help": None,
     },
     "generate": {
-        "model": "required", "adapter": None, "prompt": None, "prompt-ids": None, "max-new-tokens": "128", "temperature": "0",
+        "model": "required", "adapter": None, "prompt": None, "prompt-ids": None, "messages": None, "chat-template": None, "now": None, "max-new-tokens": "128", "temperature": "0",
         "top-p": "1", "top-k": "0", "seed": "42", "ignore-eos": "off", "precision": "auto", "threads": "0",
         "json": None, "help": None,
     },

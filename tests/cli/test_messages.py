@@ -94,6 +94,33 @@ class Messages(CommandTest):
             self.assertTrue(shorter)
             self.assertEqual(a["completion"][:shorter], b["completion"][:shorter])
 
+    def test_generate_answers_what_the_template_makes(self):
+        messages = self.write("messages.json", json.dumps({"messages": messages_of(lines_of(HELD_OUT)[0])[:1]}))
+        flags, some = ("--messages", messages, "--chat-template", "zephyr"), ("--max-new-tokens", 24, "--temperature", 2, "--seed", 1)
+        text = self.run_command("render", "--model", MODEL, *flags, "--add-generation-prompt").out
+        ids = json.loads(self.run_command("tokenize", "--model", MODEL, "--no-special-tokens", stdin=text).out)
+        plain = json.loads(self.run_command("generate", "--model", MODEL, "--prompt-ids", ",".join(map(str, ids)), *some, "--json").out)
+        made = json.loads(self.run_command("generate", "--model", MODEL, *flags, *some, "--json").out)
+        self.assertEqual(made, plain)
+        # What the template writes behind an answer ends one, where it is a token of its own: here one that the model is about to give.
+        model = shutil.copytree(MODEL, self.folder / "model")
+        tokenizer = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+        spelt = {i: piece for piece, i in tokenizer["model"]["vocab"].items()}
+        at = next(i for i, id in enumerate(plain["ids"]) if i > 0 and id > 9 and id not in ids + plain["ids"][:i])
+        tokenizer["added_tokens"].append({"id": plain["ids"][at], "content": spelt[plain["ids"][at]], "special": False, "normalized": False, "single_word": False,
+                                          "lstrip": False, "rstrip": False})
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+        template = self.write("end.jinja", "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{{ ' ' + end if m.role == 'assistant' else eos_token }}\n{% endfor %}"
+                                           "{% if add_generation_prompt %}<|assistant|>\n{% endif %}".replace("end if", repr(spelt[plain["ids"][at]]) + " if"))
+        ended = json.loads(self.run_command("generate", "--model", model, "--messages", messages, "--chat-template", template, *some, "--json").out)
+        self.assertEqual(ended["ids"], plain["ids"][:at])
+        self.refuse(2, ["exclude one another"], "generate", "--model", MODEL, *flags, "--prompt", "x")
+        self.refuse(2, ["--messages"], "generate", "--model", MODEL)
+        self.refuse(5, ["has no chat template"], "generate", "--model", MODEL, "--messages", messages)
+        self.refuse(3, ["empty.json", "no messages"], "generate", "--model", MODEL, "--messages", self.write("empty.json", "[]"), "--chat-template", "zephyr")
+        self.refuse(3, ["odd.json: ", "take turns"], "generate", "--model", MODEL, "--chat-template", "gemma",
+                    "--messages", self.write("odd.json", json.dumps([{"role": "assistant", "content": "a"}])))
+
     def test_refusals(self):
         def refuse(code, words, text, *flags):
             bad = self.write("bad.jsonl", text)

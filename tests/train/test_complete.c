@@ -54,7 +54,7 @@ static void open_fixture(fixture *f, const char *name, const char *config)
             f->ids[p][i] = (int32_t)draw(p, 10 + (uint64_t)i, TINY_VOCAB);
         f->prompts[p] = (stlora_prompt){f->ids[p], count, most};
         alone a = {.ids = f->made[p]};
-        assert_ok(stlora_continue(&f->session, decoder, f->ids[p], (size_t)count, most, &greedy, false, &scratch, NULL,
+        assert_ok(stlora_continue(&f->session, decoder, f->ids[p], (size_t)count, 0, most, &greedy, false, &scratch, NULL,
                                   take, &a, &err));
         f->counts[p] = a.count;
     }

@@ -226,7 +226,7 @@ static stlora_status go_on(spoken *s, int64_t max_new, const stlora_sampling *sa
                            stlora_error *err)
 {
     h->count = 0;
-    return stlora_continue(&s->session, s->decoder, prompt, 4, max_new, sampling, ignore_eos, &s->scratch, h->stop,
+    return stlora_continue(&s->session, s->decoder, prompt, 4, 0, max_new, sampling, ignore_eos, &s->scratch, h->stop,
                            hear, h, err);
 }
 
@@ -270,7 +270,7 @@ static void test_continuation(void **state)
     for (int i = 1; i < 16; i++)
         different += h.ids[i] != h.ids[0];
     assert_true(different > 8);
-    stlora_decoder_reset(s.decoder);
+    stlora_decoder_rewind(s.decoder, 0);
     assert_ok(stlora_decoder_feed(s.decoder, prompt, 4, &logits, &err));
     for (uint64_t i = 0; i < 16; i++) { /* by hand: the place in the text names it */
         int32_t id;
@@ -285,7 +285,7 @@ static void test_continuation(void **state)
     h = (heard){.fail_at = -1, .stop = &stop};
     assert_int_equal(go_on(&s, 8, &greedy, false, &h, &err), STLORA_E_INTERRUPTED);
     assert_int_equal(h.count, 1);
-    assert_ok(stlora_continue(&s.session, s.decoder, prompt, 4, 3, &greedy, false, &s.scratch, NULL, NULL, NULL, &err));
+    assert_ok(stlora_continue(&s.session, s.decoder, prompt, 4, 0, 3, &greedy, false, &s.scratch, NULL, NULL, NULL, &err));
     close_spoken(&s);
 
     /* The same model with a token that the warm chain comes to late as one of two end tokens. */

@@ -30,7 +30,7 @@ static void test_published_logits(void **state)
     assert_ok(stlora_decoder_create(&decoder, model, NULL, backend, STLORA_F32, &shape, &err));
     double worst = 0;
     for (int64_t row = 0; row < ids->shape[0]; row++) {
-        stlora_decoder_reset(decoder);
+        stlora_decoder_rewind(decoder, 0);
         for (int64_t t = 0; t < POSITIONS; t++) {
             const float *found;
             int32_t id = (int32_t)((const float *)ids->data)[row * POSITIONS + t];
@@ -66,7 +66,7 @@ static void test_every_input_is_sorted(void **state)
         const float *logits;
         for (int i = 0, rest = input; i < LETTERS; i++, rest /= VOCAB)
             counts[ids[i] = rest % VOCAB]++;
-        stlora_decoder_reset(decoder);
+        stlora_decoder_rewind(decoder, 0);
         assert_ok(stlora_decoder_feed(decoder, ids, LETTERS, &logits, &err));
         for (int v = 0; v < VOCAB; v++) {
             for (int k = 0; k < counts[v]; k++) {
