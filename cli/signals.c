@@ -28,3 +28,17 @@ const volatile sig_atomic_t *catch_signals(void)
     (void)sigaction(SIGTERM, &action, NULL);
     return &stop;
 }
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    stop = 1;
+}
+
+volatile sig_atomic_t *catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    return &stop;
+}

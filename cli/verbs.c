@@ -37,6 +37,15 @@ const struct verb verbs[] = {
      .json_help = "{\"ids\":[new ids],\"text\"} as one JSON document at the end",
      .required = "model",
      .run = cmd_generate},
+    {.name = "chat",
+     .summary = "talk with a model, turn by turn",
+     .details = "On a terminal lines are edited, the arrows go back to earlier ones; /reset begins anew, /help lists the commands, "
+                "/quit and Ctrl-D end; Ctrl-C stops the answer. "
+                "From anything else lines are read and answered without prompts.",
+     .extras = EXTRA_JSON,
+     .json_help = "{\"text\"} of each answer as a JSON document on a line of its own",
+     .required = "model",
+     .run = cmd_chat},
     {.name = "tokenize",
      .summary = "text on standard input to token ids, or back",
      .details = "Ids are one JSON array, as output and with --decode as input.",

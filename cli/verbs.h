@@ -43,6 +43,7 @@ stlora_status cmd_compare(const struct options *options, stlora_error *err);
 stlora_status cmd_eval(const struct options *options, stlora_error *err);
 stlora_status cmd_score(const struct options *options, stlora_error *err);
 stlora_status cmd_generate(const struct options *options, stlora_error *err);
+stlora_status cmd_chat(const struct options *options, stlora_error *err);
 stlora_status cmd_tokenize(const struct options *options, stlora_error *err);
 stlora_status cmd_render(const struct options *options, stlora_error *err);
 stlora_status cmd_inspect(const struct options *options, stlora_error *err);

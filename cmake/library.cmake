@@ -30,7 +30,7 @@ target_link_libraries(stlora_shared PRIVATE stlora_flags ${system_libraries})
 file(GLOB cli_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/cli/*.c)
 add_executable(stable-lora ${cli_sources})
 target_include_directories(stable-lora PRIVATE ${CMAKE_SOURCE_DIR}/cli)
-target_link_libraries(stable-lora PRIVATE stlora_flags stlora)
+target_link_libraries(stable-lora PRIVATE stlora_flags stlora PkgConfig::EDIT)
 
 file(GLOB example_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
 foreach(source IN LISTS example_sources)

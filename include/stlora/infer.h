@@ -1,4 +1,4 @@
-/* infer.h: what a model, with or without an adapter, makes of rows and prompts: eval, score, generate. */
+/* infer.h: what a model, with or without an adapter, makes of rows, prompts and conversations: eval, score, generate, chat. */
 #ifndef STLORA_INFER_H
 #define STLORA_INFER_H
 
@@ -62,6 +62,22 @@ STLORA_API STLORA_NODISCARD stlora_status stlora_generate(const stlora_params *p
                                                           const stlora_infer_callbacks *callbacks,
                                                           stlora_generation *out, stlora_error *err);
 STLORA_API void stlora_generation_free(stlora_generation *generation);
+
+/* A conversation with a model, turn by turn. What the model has read of it is not read again. */
+typedef struct stlora_dialog stlora_dialog;
+
+/* stlora_dialog_open: params of verb "chat"; borrows params and callbacks until _close. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_dialog_open(stlora_dialog **out, const stlora_params *params,
+                                                             const stlora_infer_callbacks *callbacks,
+                                                             stlora_error *err);
+STLORA_API void stlora_dialog_close(stlora_dialog *dialog);
+/* stlora_dialog_say: a message of the user's, UTF-8, and the answer to it, which on_text gets as it comes; both are part of the conversation then.
+ * STLORA_E_INTERRUPTED: callbacks->stop; what has come of the answer is the answer. After any other failure the conversation is as before.
+ * STLORA_E_FORMAT: the template refuses it. STLORA_E_UNSUPPORTED: it has grown beyond the model's positions. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_dialog_say(stlora_dialog *dialog, const char *text, size_t length,
+                                                            stlora_error *err);
+/* stlora_dialog_reset: begins anew, with the system message that params give. Since 0.1. */
+STLORA_API STLORA_NODISCARD stlora_status stlora_dialog_reset(stlora_dialog *dialog, stlora_error *err);
 
 /* stlora_tokenize_open: the tokenizer of a model directory, for verb "tokenize". Pair with _close. Since 0.1. */
 typedef struct stlora_tokenize stlora_tokenize;

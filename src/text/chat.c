@@ -48,10 +48,16 @@ stlora_status stlora_chat_set_token(stlora_chat *chat, const char *name, const c
     return stlora_fail(err, STLORA_E_FORMAT, "%s is no UTF-8 text", name);
 }
 
+stlora_status stlora_chat_check(const stlora_chat *chat, stlora_error *err)
+{
+    if (chat->chat_template) return STLORA_OK;
+    return stlora_fail(err, chat->missing.status, "%s", chat->missing.text);
+}
+
 stlora_status stlora_chat_render(const stlora_chat *chat, const stlora_conversation *conversation,
                                  bool add_generation_prompt, stlora_chat_text *out, stlora_error *err)
 {
-    if (!chat->chat_template) return stlora_fail(err, chat->missing.status, "%s", chat->missing.text);
+    STLORA_TRY(stlora_chat_check(chat, err));
     const stlora_chat_input input = {.messages = conversation->messages,
                                      .tools = conversation->tools,
                                      .add_generation_prompt = add_generation_prompt,

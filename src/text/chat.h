@@ -23,6 +23,9 @@ STLORA_NODISCARD stlora_status stlora_chat_open(stlora_chat **out, const char *d
                                                 stlora_error *err);
 void stlora_chat_free(stlora_chat *chat);
 
+/* stlora_chat_check: whether there is a template that can be used; the status and sentence that every rendering would give. */
+STLORA_NODISCARD stlora_status stlora_chat_check(const stlora_chat *chat, stlora_error *err);
+
 /* stlora_chat_set_token: what the template sees under this name, "bos_token"; text NULL leaves it as it is. STLORA_E_FORMAT: no UTF-8. */
 STLORA_NODISCARD stlora_status stlora_chat_set_token(stlora_chat *chat, const char *name, const char *text,
                                                      stlora_error *err);

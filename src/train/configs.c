@@ -26,6 +26,7 @@
 #define EVAL(...)     STLORA_ROW(stlora_eval_config, __VA_ARGS__)
 #define SCORE(...)    STLORA_ROW(stlora_score_config, __VA_ARGS__)
 #define GENERATE(...) STLORA_ROW(stlora_generate_config, __VA_ARGS__)
+#define CHAT(...)     STLORA_ROW(stlora_chat_config, __VA_ARGS__)
 #define TOKENIZE(...) STLORA_ROW(stlora_tokenize_config, __VA_ARGS__)
 #define RENDER(...)   STLORA_ROW(stlora_render_config, __VA_ARGS__)
 #define INSPECT(...)  STLORA_ROW(stlora_inspect_config, __VA_ARGS__)
@@ -36,6 +37,7 @@ static const stlora_param compare_rows[] = {STLORA_COMPARE_ROWS(COMPARE)};
 static const stlora_param eval_rows[] = {STLORA_EVAL_ROWS(EVAL)};
 static const stlora_param score_rows[] = {STLORA_SCORE_ROWS(SCORE)};
 static const stlora_param generate_rows[] = {STLORA_GENERATE_ROWS(GENERATE)};
+static const stlora_param chat_rows[] = {STLORA_CHAT_ROWS(CHAT)};
 static const stlora_param tokenize_rows[] = {STLORA_TOKENIZE_ROWS(TOKENIZE)};
 static const stlora_param render_rows[] = {STLORA_RENDER_ROWS(RENDER)};
 static const stlora_param inspect_rows[] = {STLORA_INSPECT_ROWS(INSPECT)};
@@ -50,7 +52,7 @@ static const struct verb {
     const char *name;
     const stlora_param *rows;
     size_t count, size;
-} verbs[] = {VERB(train), VERB(compare), VERB(eval), VERB(score), VERB(generate), VERB(tokenize), VERB(render), VERB(inspect), VERB(report)};
+} verbs[] = {VERB(train), VERB(compare), VERB(eval), VERB(score), VERB(generate), VERB(chat), VERB(tokenize), VERB(render), VERB(inspect), VERB(report)};
 
 stlora_status stlora_params_create(stlora_params **out, const char *verb, stlora_error *err)
 {

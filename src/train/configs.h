@@ -22,6 +22,9 @@ typedef struct stlora_score_config {
 typedef struct stlora_generate_config {
     STLORA_GENERATE_ROWS(STLORA_FIELD)
 } stlora_generate_config;
+typedef struct stlora_chat_config {
+    STLORA_CHAT_ROWS(STLORA_FIELD)
+} stlora_chat_config;
 typedef struct stlora_tokenize_config {
     STLORA_TOKENIZE_ROWS(STLORA_FIELD)
 } stlora_tokenize_config;

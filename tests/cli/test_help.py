@@ -37,6 +37,10 @@ CONTRACT = {
         "top-p": "1", "top-k": "0", "seed": "42", "ignore-eos": "off", "precision": "auto", "threads": "0",
         "json": None, "help": None,
     },
+    "chat": {
+        "model": "required", "adapter": None, "chat-template": None, "now": None, "system": None, "max-new-tokens": "1024", "temperature": "0",
+        "top-p": "1", "top-k": "0", "seed": "42", "precision": "auto", "threads": "0", "json": None, "help": None,
+    },
     "tokenize": {
         "model": "required", "special-tokens": "on", "decode": "off", "jsonl": "off", "json": None, "help": None,
     },

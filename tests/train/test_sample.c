@@ -261,6 +261,12 @@ static void test_continuation(void **state)
     tiny_refused(go_on(&s, 22, &greedy, false, &h, &err), &err, STLORA_E_UNSUPPORTED,
                  "25 tokens do not fit into a context of 24");
     assert_int_equal(h.count, 21);
+    for (size_t held = 0; held < 4; held++) { /* what the decoder holds of the prompt is not read again */
+        h.count = 0;
+        assert_ok(stlora_continue(&s.session, s.decoder, prompt, 4, held, 8, &greedy, false, &s.scratch, NULL, hear, &h, &err));
+        assert_memory_equal(h.ids, chain, sizeof chain);
+        assert_int_equal(stlora_decoder_held(s.decoder), 4 + 7);
+    }
     /* Each token has a random number of its own. */
     heard first = {.fail_at = -1};
     int different = 0;
