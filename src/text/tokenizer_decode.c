@@ -9,7 +9,7 @@ struct stlora_text_stream {
 };
 
 /* Takes one id; place is its index, for the sentence. A token marked normalized comes back in its normal form, which is
- * the form that the decoder was made to undo. */
+ * the form that the decoder was made to undo; what is special is asked of that form, as the library asks it. */
 static stlora_status take_id(const stlora_tokenizer *t, stlora_decoding *decoding, int32_t id,
                              size_t place, bool skip_special_tokens, stlora_error *err)
 {
@@ -17,10 +17,13 @@ static stlora_status take_id(const stlora_tokenizer *t, stlora_decoding *decodin
     const char *text;
     size_t length;
     if (added) {
-        if (skip_special_tokens && added->special) return STLORA_OK;
-        if (added->normalized)
-            return stlora_decoding_token(decoding, added->normal, added->normal_length, err);
-        return stlora_decoding_token(decoding, added->content, added->length, err);
+        text = added->normalized ? added->normal : added->content;
+        length = added->normalized ? added->normal_length : added->length;
+        if (skip_special_tokens) {
+            const stlora_added_token *named = stlora_added_find(&t->added, text, length);
+            if (named && named->special) return STLORA_OK;
+        }
+        return stlora_decoding_token(decoding, text, length, err);
     }
     if (stlora_piece_map_text(&t->bpe.vocabulary, id, &text, &length))
         return stlora_decoding_token(decoding, text, length, err);

@@ -254,6 +254,7 @@ class Reference:
             self.decoder(decoder)
         self.families()
         self.post_processors()
+        self.special_spellings()
 
     def decoder(self, decoder, lists=4):
         size = len(self.models["pieces"]["vocab"])
@@ -284,6 +285,14 @@ class Reference:
         for processor in (begin, both, template([], [], ids), {"type": "BertProcessing", **pair}, roberta, byte_level(), sequence("processors", byte_level(), begin),
                           sequence("processors", begin, both), sequence("processors", roberta, begin, byte_level()), {"type": "Sequence", "processors": []}):
             self.add("bytes", {"added_tokens": tokens, "pre_tokenizer": byte_level(), "decoder": DECODERS[1], "post_processor": processor}, self.texts(2, "", "ab<s> <x>"))
+
+    def special_spellings(self):
+        """Whether a token is left out as a special one goes by its normal form, which may be another token's."""
+        tokens = self.numbered("cut", [added("<A>", special=True, normalized=True), added("<a>", special=True, normalized=True), added("<B>", special=True, normalized=True),
+                                       added("<b>"), added("<C>", normalized=True)])
+        size = len(self.models["cut"]["vocab"])
+        for normalizer in (None, {"type": "Lowercase"}, {"type": "Prepend", "prepend": MARK}, replace("C", "B")):
+            self.add("cut", {"added_tokens": tokens, "normalizer": normalizer}, [], [[0, size, 1, size + 1, 2, size + 2, 3, size + 3, 4, size + 4, 5]])
 
     def drawn(self, count):
         draw = self.random
