@@ -42,10 +42,19 @@ static stlora_status only_absent(const stlora_fields *f, const char *key, stlora
     return value ? stlora_field_unsupported(f, key, value, "its absence", err) : STLORA_OK;
 }
 
+/* Transformers takes is_causal for true where it is absent, and for false where it is null, 0 or empty. */
+static stlora_status only_causal(const stlora_fields *f, stlora_error *err)
+{
+    const json_t *value = json_object_get(f->object, "is_causal");
+    if (!value || json_is_true(value)) return STLORA_OK;
+    return stlora_field_unsupported(f, "is_causal", value, "true", err);
+}
+
 static stlora_status refuse_options(const stlora_fields *f, const stlora_hf_family *family, stlora_error *err)
 {
     STLORA_TRY(only_absent(f, "quantization_config", err));
     STLORA_TRY(only_absent(f, "compression_config", err));
+    STLORA_TRY(only_causal(f, err));
     if (family->rotary) {
         if (!stlora_hf_idle(family, "pretraining_tp")) STLORA_TRY(only_one(f, "pretraining_tp", err));
         return only_bool(f, "use_bidirectional_attention", false, err);
@@ -216,7 +225,8 @@ static stlora_status read_scales(const stlora_fields *f, const stlora_hf_family 
         double scalar = family->attention_scalar;
         STLORA_TRY(stlora_field_positive(f, "query_pre_attn_scalar", &scalar, err));
         c->attention_scale = 1 / sqrt(scalar);
-        STLORA_TRY(read_softcap(f, "attn_logit_softcapping", &c->attention_softcap, err));
+        if (stlora_hf_reads(family, "attn_logit_softcapping"))
+            STLORA_TRY(read_softcap(f, "attn_logit_softcapping", &c->attention_softcap, err));
         STLORA_TRY(read_softcap(f, "final_logit_softcapping", &c->logits_softcap, err));
     }
     if (stlora_hf_reads(family, "attention_multiplier")) {

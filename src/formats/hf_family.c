@@ -7,7 +7,7 @@
 /* Keys of every family, beside those that a row names. */
 static const char *const common_keys[] = {"model_type",          "vocab_size",         "tie_word_embeddings", "bos_token_id",
                                           "eos_token_id",        "dtype",              "torch_dtype",         "layer_types",
-                                          "quantization_config", "compression_config", NULL};
+                                          "quantization_config", "compression_config", "is_causal",           NULL};
 static const char *const rotary_keys[] = {"num_key_value_heads", "head_dim",
                                           "rope_parameters",     "rope_scaling",
                                           "rope_theta",          "partial_rotary_factor",
@@ -49,11 +49,11 @@ static const char *const gemma2_options[] = {"attention_bias",
                                              "final_logit_softcapping",
                                              "use_bidirectional_attention",
                                              NULL};
-static const char *const gemma_idle[] = {"hidden_act", NULL}; /* hidden_activation is read */
+static const char *const gemma2_idle[] = {"hidden_act", NULL}; /* hidden_activation is read */
+static const char *const gemma3_idle[] = {"hidden_act", "attn_logit_softcapping", NULL}; /* its class keeps the cap and never applies it */
 static const char *const gemma3_options[] = {"attention_bias",
                                              "sliding_window",
                                              "query_pre_attn_scalar",
-                                             "attn_logit_softcapping",
                                              "final_logit_softcapping",
                                              "use_bidirectional_attention",
                                              "sliding_window_pattern",
@@ -186,7 +186,7 @@ static const stlora_hf_family families[] = {
         .pattern = 2,
         .attention_scalar = 256,
         .options = gemma2_options,
-        .idle = gemma_idle,
+        .idle = gemma2_idle,
         .defaults = {.vocab_size = 256000,
                      .hidden_size = 2304,
                      .intermediate_size = 9216,
@@ -217,7 +217,7 @@ static const stlora_hf_family families[] = {
         .rope_by_type = true,
         .attention_scalar = 256,
         .options = gemma3_options,
-        .idle = gemma_idle,
+        .idle = gemma3_idle,
         .defaults = {.vocab_size = 262208,
                      .hidden_size = 2304,
                      .intermediate_size = 9216,

@@ -94,8 +94,10 @@ static double yarn_scale(double factor, double by)
     return factor <= 1 ? 1 : 0.1 * by * log(factor) + 1;
 }
 
-static stlora_status read_yarn(const stlora_fields *rope, int64_t whole, stlora_rope *r, stlora_error *err)
+static stlora_status read_yarn(const stlora_fields *rope, const stlora_hf_family *family, int64_t whole, stlora_rope *r,
+                               stlora_error *err)
 {
+    bool truncate = true;
     double mscale = 0, all_dim = 0;
     r->beta_fast = 32;
     r->beta_slow = 1;
@@ -105,7 +107,8 @@ static stlora_status read_yarn(const stlora_fields *rope, int64_t whole, stlora_
     STLORA_TRY(optional(rope, "beta_slow", &r->beta_slow, err));
     STLORA_TRY(optional(rope, "mscale", &mscale, err));
     STLORA_TRY(optional(rope, "mscale_all_dim", &all_dim, err));
-    if (stlora_field(rope, "truncate")) STLORA_TRY(stlora_field_bool(rope, "truncate", &r->truncate, err));
+    if (stlora_field(rope, "truncate")) STLORA_TRY(stlora_field_bool(rope, "truncate", &truncate, err));
+    if (!family->rope_by_type) r->truncate = truncate; /* Transformers looks for it outside of the types' dictionaries */
     if (r->beta_fast < r->beta_slow)
         return stlora_field_refused(rope, "beta_fast", "at least beta_slow", json_object_get(rope->object, "beta_fast"), err);
     r->attention_factor = mscale > 0 && all_dim > 0 ? yarn_scale(r->factor, mscale) / yarn_scale(r->factor, all_dim)
@@ -199,7 +202,7 @@ static stlora_status read_one(const stlora_fields *top, const stlora_fields *rop
         return read_llama3(rope, r, err);
     case STLORA_ROPE_YARN:
         STLORA_TRY(read_original(top, rope, c->max_positions, r, err));
-        return read_yarn(rope, c->max_positions, r, err);
+        return read_yarn(rope, family, c->max_positions, r, err);
     case STLORA_ROPE_LONGROPE:
         STLORA_TRY(read_original(top, rope, c->max_positions, r, err));
         return read_longrope(rope, c->max_positions, r, err);

@@ -148,6 +148,25 @@ static stlora_status bind_site(const binder *b, int64_t layer, stlora_site site,
     return STLORA_OK;
 }
 
+/* The file's name of the head's tensor; where head and embedding are tied it may be there or not. */
+static bool head_tensor(const binder *b, char name[NAME_SIZE])
+{
+    (void)snprintf(name, NAME_SIZE, "%s.weight", b->model->family->head);
+    return stlora_safetensors_find(b->model->files, name) != NULL;
+}
+
+/* Of a tied pair a file may hold the head alone. */
+static stlora_status bind_embed(const binder *b)
+{
+    stlora_transformer *model = b->model;
+    const stlora_hf_config *c = &model->config;
+    char name[NAME_SIZE], head[NAME_SIZE];
+    tensor_name(b, name, model->family->embed, "weight");
+    const bool alone = c->tie_embeddings && !stlora_safetensors_find(model->files, name) && head_tensor(b, head);
+    return bind(b, alone ? head : name, 2, c->vocab_size, c->hidden_size, &model->embed);
+}
+
+/* A head of its own wins over the word that it is tied, as in Transformers. */
 static stlora_status bind_head(const binder *b, size_t id)
 {
     stlora_transformer *model = b->model;
@@ -155,13 +174,15 @@ static stlora_status bind_head(const binder *b, size_t id)
     stlora_linear *head = &model->head;
     *head = (stlora_linear){.id = id, .layer = -1, .n = c->hidden_size, .m = c->vocab_size, .layout = STLORA_OUT_IN};
     STLORA_TRY(stlora_strdup_n(&head->name, model->family->head, strlen(model->family->head), b->err));
-    if (c->tie_embeddings) {
+    char name[NAME_SIZE];
+    const bool there = head_tensor(b, name);
+    if (c->tie_embeddings && !there) {
         head->weight = model->embed;
         return STLORA_OK;
     }
-    char name[NAME_SIZE];
-    (void)snprintf(name, sizeof name, "%s.weight", model->family->head);
-    return bind(b, name, 2, c->vocab_size, c->hidden_size, &head->weight);
+    STLORA_TRY(bind(b, name, 2, c->vocab_size, c->hidden_size, &head->weight));
+    if (head->weight.data == model->embed.data) model->parameters -= c->vocab_size * c->hidden_size;
+    return STLORA_OK;
 }
 
 /* A norm of a layer, where the family has it. */
@@ -210,8 +231,7 @@ static stlora_status bind_all(binder *b)
         tensor_name(b, bare, family->embed, "weight");
         if (!stlora_safetensors_find(model->files, bare)) b->rooted = true; /* for the sentence: the usual name */
     }
-    tensor_name(b, name, family->embed, "weight");
-    STLORA_TRY(bind(b, name, 2, c->vocab_size, c->hidden_size, &model->embed));
+    STLORA_TRY(bind_embed(b));
     if (family->learned_positions) {
         tensor_name(b, name, family->positions, "weight");
         STLORA_TRY(bind(b, name, 2, c->max_positions, c->hidden_size, &model->positions));

@@ -301,6 +301,9 @@ static void test_unsupported_options(void **state)
     unsupported(LLAMA("\"my_own_key\": [1]"), "\"my_own_key\" is not known");
     unsupported("{\"model_type\": \"gpt2\", \"rope_theta\": 3}", "\"rope_theta\" is not known");
     unsupported("{\"model_type\": \"gemma2\", \"use_bidirectional_attention\": true}", "\"use_bidirectional_attention\" true");
+    unsupported(LLAMA("\"is_causal\": false"), "\"is_causal\" false is not supported, only true");
+    unsupported("{\"model_type\": \"gpt2\", \"is_causal\": null}", "\"is_causal\" null");
+    (void)parses(LLAMA("\"is_causal\": true"));
     unsupported("{\"model_type\": \"mistral\", \"num_hidden_layers\": 1, \"layer_types\": [\"full_attention\"]}", "\"layer_types\"");
     unsupported(LLAMA("\"num_hidden_layers\": 1025"), "more than 1024 layers are not supported, found 1025");
     malformed("{\"model_type\": \"smollm3\", \"num_hidden_layers\": 2, \"no_rope_layers\": [1]}", "a list of 2 numbers 0 or 1, found array of 1");
@@ -452,6 +455,12 @@ static void test_scaled_ropes(void **state)
     c = parses(LLAMA("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 64, \"beta_fast\": 8}"));
     assert_true(c.rope[0].kind == STLORA_ROPE_YARN && c.rope[0].beta_fast == 8 && c.rope[0].beta_slow == 1 && c.rope[0].truncate);
     assert_true(fabs(c.rope[0].attention_factor - 1.1386294361119891) < 1e-15); /* 0.1 ln 4 + 1 */
+    /* Transformers does not see truncate within a type's dictionary. */
+    c = parses("{\"model_type\": \"gemma3_text\", \"rope_parameters\": {\"full_attention\": {\"rope_type\": \"yarn\", \"rope_theta\": 1e6, \"factor\": 4.0, "
+               "\"truncate\": false}, \"sliding_attention\": {\"rope_type\": \"default\", \"rope_theta\": 1e4}}}");
+    assert_true(c.rope[0].kind == STLORA_ROPE_YARN && c.rope[0].truncate);
+    c = parses(LLAMA("\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"truncate\": false}"));
+    assert_false(c.rope[0].truncate);
     c = parses(LLAMA("\"max_position_embeddings\": 50, \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}"));
     assert_true(c.rope[0].kind == STLORA_ROPE_DYNAMIC && c.rope[0].original_positions == 50 && c.rope[0].attention_factor == 1);
 }
@@ -469,6 +478,8 @@ static void test_multipliers(void **state)
     assert_true(!c.attention_bias && !c.mlp_bias && c.norm_eps == 0.5 && c.kv_heads == 2);
     c = parses("{\"model_type\": \"gemma2\", \"attn_logit_softcapping\": null, \"final_logit_softcapping\": 7}");
     assert_true(c.attention_softcap == 0 && c.logits_softcap == 7 && c.attention_scale == 0.0625);
+    c = parses("{\"model_type\": \"gemma3_text\", \"attn_logit_softcapping\": 50.0, \"final_logit_softcapping\": 30}");
+    assert_true(c.attention_softcap == 0 && c.logits_softcap == 30); /* as Transformers' class computes */
 }
 
 static void test_given_small_models(void **state)

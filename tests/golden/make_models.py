@@ -46,6 +46,7 @@ CASES = {
     "gemma2_no_caps": dict(model_type="gemma2", **SMALL, head_dim=8, sliding_window=8, query_pre_attn_scalar=20, attn_logit_softcapping=None,
                            final_logit_softcapping=None),
     "gemma3_pattern": dict(model_type="gemma3_text", **{**SMALL, "num_hidden_layers": 3}, head_dim=8, sliding_window=8, query_pre_attn_scalar=8,
+                           attn_logit_softcapping=2.0, final_logit_softcapping=5.0,
                            layer_types=["full_attention", "sliding_attention", "full_attention"],
                            rope_parameters=dict(full_attention=rope("linear", 1e6, factor=8.0), sliding_attention=rope("default"))),
     "phi3_short": dict(model_type="phi3", **SMALL, tie_word_embeddings=False, original_max_position_embeddings=64, sliding_window=None,

@@ -103,6 +103,25 @@ static void test_llama(void **state)
     stlora_transformer_close(model);
 }
 
+/* config.json says that the head is tied, and the file has one all the same: Transformers takes it. With the head alone it is the embedding too. */
+static void test_tied_with_a_head(void **state)
+{
+    (void)state;
+    const char *tied = "{\"tie_word_embeddings\": true}";
+    stlora_transformer *model = tiny_open("both", &(tiny_options){.family = "llama", .untied = true, .config = tied});
+    assert_ptr_equal(model->head.weight.data, tensor(model, "lm_head.weight")->data);
+    assert_ptr_equal(model->embed.data, tensor(model, "model.embed_tokens.weight")->data);
+    assert_int_equal(model->parameters, LLAMA + HEAD);
+    stlora_transformer_close(model);
+    model = tiny_open("head", &(tiny_options){.family = "llama", .untied = true, .config = tied, .without = "model.embed_tokens.weight"});
+    assert_ptr_equal(model->embed.data, tensor(model, "lm_head.weight")->data);
+    assert_ptr_equal(model->head.weight.data, model->embed.data);
+    assert_int_equal(model->parameters, LLAMA);
+    stlora_transformer_close(model);
+    refused(&(tiny_options){.family = "llama", .untied = true, .without = "model.embed_tokens.weight"}, STLORA_E_FORMAT,
+            "tensor \"model.embed_tokens.weight\" is missing");
+}
+
 static void test_biases(void **state)
 {
     (void)state;
@@ -291,7 +310,8 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TINY_TEST(test_llama),  TINY_TEST(test_biases), TINY_TEST(test_bare_names),
+        TINY_TEST(test_llama),
+        TINY_TEST(test_tied_with_a_head),  TINY_TEST(test_biases), TINY_TEST(test_bare_names),
         TINY_TEST(test_gpt2),   TINY_TEST(test_shards), TINY_TEST(test_missing_tensors),
         TINY_TEST(test_shapes), TINY_TEST(test_dtypes), TINY_TEST(test_options),
     };
