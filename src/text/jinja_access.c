@@ -184,7 +184,7 @@ static bool slice_text(stlora_jrun *run, stlora_jtext text, int64_t start, int64
         return true;
     }
     size_t *places = stlora_jtake(run, text.length + 1, sizeof *places), points = 0;
-    if (!places) return false;
+    if (!places || !stlora_jcharge(run, count)) return false;
     for (size_t i = 0; i < text.length; i++)
         if (((unsigned char)text.data[i] & 0xC0) != 0x80) places[points++] = i;
     places[points] = text.length;
@@ -277,5 +277,5 @@ bool stlora_jwalk(stlora_jrun *run, stlora_jvalue value, const stlora_jvalue **i
     *items = list->items ? list->items + list->at : NULL;
     *count = list->count - list->at;
     if (value.kind == STLORA_J_ITERATOR) list->at = list->count;
-    return true;
+    return stlora_jcharge(run, *count / 2);
 }

@@ -22,6 +22,10 @@ static size_t parameter_of(const char *parameters, stlora_jtext name, size_t *co
 bool stlora_jcall_builtin(stlora_jrun *run, const stlora_jbuiltin *builtin, stlora_jvalue self,
                           const stlora_jarguments *args, stlora_jvalue *out)
 {
+    size_t read = self.kind == STLORA_J_STRING ? self.as.text.length : 0;
+    for (size_t i = 0; i < args->count; i++)
+        if (args->values[i].kind == STLORA_J_STRING) read += args->values[i].as.text.length;
+    if (!stlora_jcharge(run, 1 + read / 16)) return false;
     if (!builtin->parameters) return builtin->wild(run, self, args, out);
     stlora_jvalue bound[STLORA_J_PARAMETERS] = {{0}};
     const char *parameters = builtin->parameters;

@@ -198,6 +198,7 @@ bool stlora_jrecase(stlora_jrun *run, stlora_jtext text, stlora_jcase how, stlor
 {
     stlora_jbuilder builder = {.run = run};
     bool within = false; // a word
+    if (!stlora_jcharge_points(run, text.length)) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
         uint32_t point = stlora_utf8_read(text.data + at, &size);
         bool title = (how == STLORA_J_TITLE && !within) || (how == STLORA_J_CAPITALIZE && at == 0);

@@ -1,5 +1,7 @@
 /* jinja_compare.c: ==, <, in and sorting, as Python has them. Guarded by tests/text/test_jinja.c. */
+#define _GNU_SOURCE /* memmem */
 #include <math.h>
+#include <string.h>
 
 #include "text/jinja_value.h"
 
@@ -13,10 +15,11 @@ static long double worth(stlora_jvalue value)
 
 static bool equal_items(stlora_jrun *run, const stlora_jlist *a, const stlora_jlist *b, bool *out)
 {
+    size_t i = 0;
     *out = a->count == b->count;
-    for (size_t i = 0; i < a->count && *out; i++)
+    for (; i < a->count && *out; i++)
         if (!stlora_jequal(run, a->items[i], b->items[i], out)) return false;
-    return true;
+    return stlora_jcharge(run, i);
 }
 
 static bool equal_dicts(stlora_jrun *run, const stlora_jdict *a, const stlora_jdict *b, bool *out)
@@ -79,7 +82,7 @@ static bool order_items(stlora_jrun *run, const stlora_jlist *a, const stlora_jl
 {
     for (size_t i = 0; i < a->count && i < b->count; i++) {
         bool same;
-        if (!stlora_jequal(run, a->items[i], b->items[i], &same)) return false;
+        if (!stlora_jcharge(run, 1) || !stlora_jequal(run, a->items[i], b->items[i], &same)) return false;
         if (!same) return stlora_jorder(run, a->items[i], b->items[i], sign, order);
     }
     *order = (a->count > b->count) - (a->count < b->count);
@@ -113,14 +116,8 @@ size_t stlora_jfind(stlora_jtext text, stlora_jtext word, size_t from)
 {
     if (from > text.length || word.length > text.length - from) return text.length + 1;
     if (word.length == 0) return from;
-    const char *at = text.data + from, *last = text.data + text.length - word.length;
-    while (at <= last) {
-        at = memchr(at, word.data[0], (size_t)(last - at) + 1);
-        if (!at) break;
-        if (memcmp(at, word.data, word.length) == 0) return (size_t)(at - text.data);
-        at++;
-    }
-    return text.length + 1;
+    const char *at = memmem(text.data + from, text.length - from, word.data, word.length); // linear, whatever the texts
+    return at ? (size_t)(at - text.data) : text.length + 1;
 }
 
 bool stlora_jcontains(stlora_jrun *run, stlora_jvalue item, stlora_jvalue container, bool *out)

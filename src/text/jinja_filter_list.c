@@ -6,6 +6,7 @@ bool stlora_jpick(stlora_jrun *run, stlora_jvalue item, stlora_jvalue attribute,
                   stlora_jvalue *out)
 {
     *out = item;
+    if (!stlora_jcharge(run, 1)) return false;
     if (attribute.kind == STLORA_J_STRING) {
         stlora_jtext path = attribute.as.text;
         for (size_t at = 0; at <= path.length;) {

@@ -68,7 +68,7 @@ static bool do_escape(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue 
     stlora_jtext text;
     stlora_jbuilder builder = {.run = run};
     (void)arg;
-    if (!stlora_jstr(run, self, &text)) return false;
+    if (!stlora_jstr(run, self, &text) || !stlora_jcharge_points(run, text.length)) return false;
     for (size_t i = 0; i < text.length; i++) {
         const char *mark = text.data[i] ? strchr(marks, text.data[i]) : NULL;
         if (!(mark ? stlora_jput_words(&builder, names[mark - marks]) : stlora_jput(&builder, text.data + i, 1)))
@@ -139,7 +139,7 @@ static bool do_wordcount(stlora_jrun *run, stlora_jvalue self, const stlora_jval
     int64_t count = 0;
     bool within = false;
     (void)arg;
-    if (!stlora_jstr(run, self, &text)) return false;
+    if (!stlora_jstr(run, self, &text) || !stlora_jcharge_points(run, text.length)) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
         bool word = stlora_jis_word(stlora_utf8_read(text.data + at, &size));
         count += word && !within;

@@ -16,7 +16,7 @@ typedef struct style {
 static bool put_text(stlora_jbuilder *out, stlora_jtext text, bool ascii)
 {
     static const char names[] = "\"\\\n\r\t\b\f", letters[] = "\"\\nrtbf";
-    if (!stlora_jput_words(out, "\"")) return false;
+    if (!stlora_jcharge_points(out->run, text.length) || !stlora_jput_words(out, "\"")) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
         uint32_t point = stlora_utf8_read(text.data + at, &size);
         const char *name = point && point < 0x80 ? strchr(names, (int)point) : NULL;
@@ -102,8 +102,9 @@ static bool put_dict(stlora_jbuilder *out, const stlora_jdict *dict, const style
 static bool put_value(stlora_jbuilder *out, stlora_jvalue value, const style *how, size_t level)
 {
     bool list = value.kind == STLORA_J_LIST || value.kind == STLORA_J_TUPLE;
+    if (!stlora_jcharge_put(out->run, value)) return false;
     if (!list && value.kind != STLORA_J_DICT) return put_scalar(out, value, how);
-    if (!stlora_jenter(out->run) || !stlora_jcharge(out->run, 1)) return false;
+    if (!stlora_jenter(out->run)) return false;
     bool ok = list ? put_list(out, value.as.list, how, level) : put_dict(out, value.as.dict, how, level);
     out->run->depth--;
     return ok;

@@ -55,7 +55,7 @@ static bool list_count(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
     int64_t count = 0;
     for (size_t i = 0; i < self.as.list->count; i++) {
         bool same;
-        if (!stlora_jequal(run, self.as.list->items[i], arg[0], &same)) return false;
+        if (!stlora_jcharge(run, 1) || !stlora_jequal(run, self.as.list->items[i], arg[0], &same)) return false;
         count += same;
     }
     *out = stlora_jint(count);
@@ -71,7 +71,7 @@ static bool list_index(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
     if (to < 0) to = to < -count ? 0 : to + count;
     for (int64_t i = from; i < to && i < count; i++) {
         bool same;
-        if (!stlora_jequal(run, self.as.list->items[i], arg[0], &same)) return false;
+        if (!stlora_jcharge(run, 1) || !stlora_jequal(run, self.as.list->items[i], arg[0], &same)) return false;
         if (!same) continue;
         *out = stlora_jint(i);
         return true;

@@ -9,6 +9,7 @@
 bool stlora_jstrip(stlora_jrun *run, stlora_jtext text, stlora_jvalue chars, unsigned sides, stlora_jvalue *out)
 {
     stlora_jtext set = {NULL, 0};
+    const size_t whole = text.length;
     bool given = stlora_jgiven(chars) && chars.kind != STLORA_J_NONE;
     size_t size;
     if (given && !stlora_jwant_text(run, chars, "what is stripped", &set)) return false;
@@ -28,7 +29,7 @@ bool stlora_jstrip(stlora_jrun *run, stlora_jtext text, stlora_jvalue chars, uns
         text.length = last;
     }
     *out = stlora_jstring(text.data, text.length);
-    return stlora_jcharge(run, text.length / 64);
+    return stlora_jcharge_points(run, (whole - text.length) * (1 + set.length / 16));
 }
 
 bool stlora_jreplace(stlora_jrun *run, stlora_jtext text, stlora_jtext old, stlora_jtext by, int64_t count,
@@ -134,10 +135,9 @@ CASE_METHOD(str_swapcase, STLORA_J_SWAP)
 #define KIND_METHOD(method)                                                                                            \
     static bool str_##method(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)       \
     {                                                                                                                  \
-        (void)run;                                                                                                     \
         (void)arg;                                                                                                     \
         *out = stlora_jbool(stlora_jis_all(SELF, #method));                                                            \
-        return true;                                                                                                   \
+        return stlora_jcharge_points(run, SELF.length);                                                                \
     }
 KIND_METHOD(isupper)
 KIND_METHOD(islower)
@@ -170,12 +170,24 @@ static bool str_rstrip(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue
 }
 
 /* The last place of word in text[0, end); text.length + 1 where there is none. */
-static size_t find_last(stlora_jtext text, stlora_jtext word, size_t end)
+static bool find_last(stlora_jrun *run, stlora_jtext text, stlora_jtext word, size_t end, size_t *found)
 {
-    if (word.length > end) return text.length + 1;
-    for (size_t at = end - word.length + 1; at > 0; at--)
-        if (word.length == 0 || memcmp(text.data + at - 1, word.data, word.length) == 0) return at - 1;
-    return text.length + 1;
+    *found = text.length + 1;
+    if (word.length > end) return true;
+    for (size_t at = end - word.length + 1; at > 0 && *found > text.length; at--) {
+        if (word.length && text.data[at - 1] != word.data[0]) continue;
+        if (!stlora_jcharge(run, word.length / 16)) return false; // every place may begin like the word
+        if (word.length == 0 || memcmp(text.data + at - 1, word.data, word.length) == 0) *found = at - 1;
+    }
+    return true;
+}
+
+/* The first place, or the last one. */
+static bool find_either(stlora_jrun *run, stlora_jtext text, stlora_jtext word, bool last, size_t *found)
+{
+    if (last) return find_last(run, text, word, text.length, found);
+    *found = stlora_jfind(text, word, 0);
+    return true;
 }
 
 /* The next piece between white space; false at the end of the text. */
@@ -253,7 +265,8 @@ static bool split(stlora_jrun *run, stlora_jtext text, const stlora_jvalue *arg,
     if (backwards) {
         size_t end = text.length;
         for (; limit != 0; limit -= limit > 0) {
-            size_t found = find_last(text, by, end);
+            size_t found;
+            if (!find_last(run, text, by, end, &found)) return false;
             if (found > text.length) break;
             if (!push_piece(run, out, text, found + by.length, end)) return false;
             end = found;
@@ -292,10 +305,10 @@ static bool str_splitlines(stlora_jrun *run, stlora_jvalue self, const stlora_jv
 static bool partition(stlora_jrun *run, stlora_jtext text, stlora_jvalue arg, bool last, stlora_jvalue *out)
 {
     stlora_jtext by;
+    size_t found;
     if (!stlora_jwant_text(run, arg, "partition: sep", &by)) return false;
     if (by.length == 0) return stlora_jfault(run, "empty separator");
-    size_t found = last ? find_last(text, by, text.length) : stlora_jfind(text, by, 0);
-    if (!stlora_jlist_make(run, STLORA_J_TUPLE, 3, out)) return false;
+    if (!find_either(run, text, by, last, &found) || !stlora_jlist_make(run, STLORA_J_TUPLE, 3, out)) return false;
     if (found <= text.length)
         return push_piece(run, out, text, 0, found) && push_piece(run, out, text, found, found + by.length) &&
                push_piece(run, out, text, found + by.length, text.length);
@@ -340,11 +353,11 @@ static bool find_in(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *a
                     stlora_jvalue *out)
 {
     stlora_jtext word, part;
-    size_t first;
+    size_t first, found;
     bool beyond;
     if (!stlora_jwant_text(run, arg[0], "what is looked for", &word)) return false;
     if (!part_of(run, SELF, arg[1], arg[2], &part, &first, &beyond)) return false;
-    size_t found = last ? find_last(part, word, part.length) : stlora_jfind(part, word, 0);
+    if (!find_either(run, part, word, last, &found)) return false;
     bool there = !beyond && found <= part.length;
     if (must && !there) return stlora_jfault(run, "substring not found");
     *out = stlora_jint(there ? (int64_t)(first + stlora_jpoints((stlora_jtext){part.data, found})) : -1);
@@ -509,6 +522,7 @@ static bool str_expandtabs(stlora_jrun *run, stlora_jvalue self, const stlora_jv
     stlora_jtext text = SELF;
     stlora_jbuilder builder = {.run = run};
     if (stlora_jgiven(arg[0]) && !stlora_jwant_integer(run, arg[0], "tabsize", &width)) return false;
+    if (!stlora_jcharge_points(run, text.length)) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
         uint32_t point = stlora_utf8_read(text.data + at, &size);
         int64_t blanks = width > 0 ? width - column % width : 0;

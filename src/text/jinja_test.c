@@ -75,7 +75,8 @@ static bool is_divisible(stlora_jrun *run, stlora_jvalue self, const stlora_jval
 static bool is_case(stlora_jrun *run, stlora_jvalue self, const char *method, stlora_jvalue *out)
 {
     stlora_jtext text;
-    return stlora_jstr(run, self, &text) && answer(out, stlora_jis_all(text, method));
+    return stlora_jstr(run, self, &text) && stlora_jcharge_points(run, text.length) &&
+           answer(out, stlora_jis_all(text, method));
 }
 
 static bool is_lower(stlora_jrun *run, stlora_jvalue self, const stlora_jvalue *arg, stlora_jvalue *out)

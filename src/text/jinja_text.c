@@ -27,7 +27,7 @@ static bool put_text_repr(stlora_jbuilder *builder, stlora_jtext text)
     bool single = text.length && memchr(text.data, '\'', text.length),
          twice = text.length && memchr(text.data, '"', text.length);
     char quote = single && !twice ? '"' : '\'';
-    if (!stlora_jput(builder, &quote, 1)) return false;
+    if (!stlora_jcharge_points(builder->run, text.length) || !stlora_jput(builder, &quote, 1)) return false;
     for (size_t at = 0, size; at < text.length; at += size) {
         uint32_t point = stlora_utf8_read(text.data + at, &size);
         char escape[16] = "";
@@ -102,6 +102,7 @@ bool stlora_jput_repr(stlora_jbuilder *builder, stlora_jvalue value)
 {
     char number[40];
     stlora_jrun *run = builder->run;
+    if (!stlora_jcharge_put(run, value)) return false;
     if (value.kind == STLORA_J_STRING) return put_text_repr(builder, value.as.text);
     if (value.kind == STLORA_J_UNDEFINED) return stlora_jput_words(builder, "Undefined");
     if (value.kind == STLORA_J_NONE) return stlora_jput_words(builder, "None");
@@ -111,7 +112,7 @@ bool stlora_jput_repr(stlora_jbuilder *builder, stlora_jvalue value)
         (void)snprintf(number, sizeof number, "%lld", (long long)value.as.integer);
         return stlora_jput_words(builder, number);
     }
-    if (!stlora_jenter(run) || !stlora_jcharge(run, 1)) return false;
+    if (!stlora_jenter(run)) return false;
     bool ok;
     if (value.kind == STLORA_J_LIST)
         ok = put_items(builder, value.as.list, "[", "]");

@@ -52,6 +52,17 @@ bool stlora_jcharge(stlora_jrun *run, size_t steps)
     return true;
 }
 
+bool stlora_jcharge_points(stlora_jrun *run, size_t bytes)
+{
+    return stlora_jcharge(run, bytes / 2);
+}
+
+bool stlora_jcharge_put(stlora_jrun *run, stlora_jvalue value)
+{
+    enum { SCALAR = 2, CONTAINER = 8, REAL = 64 }; // the fewest digits of a number are looked for
+    return stlora_jcharge(run, value.kind == STLORA_J_FLOAT ? REAL : value.kind >= STLORA_J_LIST ? CONTAINER : SCALAR);
+}
+
 bool stlora_jenter(stlora_jrun *run)
 {
     if (run->depth >= DEPTH_MAX) return stlora_jfault(run, "more than %d levels within one another", DEPTH_MAX);
@@ -142,6 +153,8 @@ static uint64_t hash_text(stlora_jtext text)
 static bool hash_key(stlora_jrun *run, stlora_jvalue key, uint64_t *hash)
 {
     int64_t integer;
+    size_t size = key.kind == STLORA_J_STRING ? key.as.text.length / 16 : key.kind == STLORA_J_TUPLE ? key.as.list->count : 0;
+    if (!stlora_jcharge(run, size)) return false;
     if (key.kind == STLORA_J_STRING) {
         *hash = hash_text(key.as.text);
     } else if (stlora_jis_integer(key, &integer)) {
@@ -187,7 +200,7 @@ static bool find_place(stlora_jrun *run, const stlora_jdict *dict, stlora_jvalue
     for (size_t at = (size_t)hash & (dict->slot_count - 1);; at = (at + 1) & (dict->slot_count - 1)) {
         *slot = at;
         if (!dict->slots[at]) return true;
-        if (!stlora_jequal(run, dict->keys[dict->slots[at] - 1], key, &same)) return false;
+        if (!stlora_jcharge(run, 1) || !stlora_jequal(run, dict->keys[dict->slots[at] - 1], key, &same)) return false;
         if (same) {
             *place = dict->slots[at] - 1;
             return true;

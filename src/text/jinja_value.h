@@ -104,8 +104,12 @@ typedef struct stlora_jrun {
 bool stlora_jfail(stlora_jrun *run, stlora_status status, const char *format, ...) STLORA_PRINTF(3, 4);
 bool stlora_jfault(stlora_jrun *run, const char *format, ...) STLORA_PRINTF(2, 3);
 
-/* stlora_jcharge: takes steps from the bound. stlora_jenter: one level deeper; pair a success with `run->depth--`. */
+/* stlora_jcharge: takes steps from the bound; a step is some 50 ns of work, so that the bound is one of time too. stlora_jcharge_points: for going
+ * through `bytes` of a text character by character; _put: for writing a value, what is in it not counted. stlora_jenter: one level deeper; pair
+ * a success with `run->depth--`. */
 bool stlora_jcharge(stlora_jrun *run, size_t steps);
+bool stlora_jcharge_points(stlora_jrun *run, size_t bytes);
+bool stlora_jcharge_put(stlora_jrun *run, stlora_jvalue value);
 bool stlora_jenter(stlora_jrun *run);
 
 /* stlora_jtake: count * size zeroed bytes of the pool; NULL when it fails. */

@@ -143,6 +143,21 @@ static void test_bounds(void **state)
     expect_failure(
         "{% set x = 'ab' * 1000000 %}{% for i in range(99999) %}{% if 'b' * 99 in x %}{% endif %}{% endfor %}",
         STLORA_E_FORMAT, "too many steps");
+    expect_failure("{% set ns = namespace(t=(1,)) %}{% for i in range(99) %}{% set ns.t = (ns.t, ns.t) %}{% endfor %}{{ {ns.t: 1} }}",
+                   STLORA_E_FORMAT, "too many steps");
+    expect_failure("{{ ('a' * 4000000).rfind('b' + 'a' * 2000000) }}{{ ('a' * 4000000).rfind('a' * 2000000 + 'b') }}", STLORA_E_FORMAT,
+                   "too many steps");
+    expect_failure("{{ ('a' * 4000000).find('a' * 2000000 + 'b') }}{{ 1 / 0 }}", STLORA_E_FORMAT, "division by zero"); /* in linear time */
+    /* What goes through a whole text or list, again and again. */
+    static const char *const slow[] = {"s|trim", "s.isspace()", "s|length", "s is upper", "d[s]", "l|sum", "l.count(1)", "l == m"};
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
+        char text[400];
+        (void)snprintf(text, sizeof text,
+                       "{%% set s = '\\u3000' * 2000000 %%}{%% set d = {s: 1} %%}{%% set l = [1] * 300000 %%}{%% set m = l + [] %%}"
+                       "{%% for i in range(99999) %%}{%% for j in range(99999) %%}{%% if %s %%}{%% endif %%}{%% endfor %%}{%% endfor %%}",
+                       slow[i]);
+        expect_failure(text, STLORA_E_FORMAT, "too many steps");
+    }
     expect_failure("{{ range(100001) }}", STLORA_E_FORMAT, "more than 100000 items");
     expect_failure("{{ 'x' | center(999999999999) }}", STLORA_E_FORMAT, "bytes");
     expect_failure("{{ '%999999999d' % 1 }}", STLORA_E_FORMAT, "width");
