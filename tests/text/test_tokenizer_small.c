@@ -2,6 +2,7 @@
  * that what is done to a text and where it is cut can be read off: the last character of each word is marked with $.
  * Expected texts: reasoned from the parts' definitions and equal to what tokenizers 0.23.3 gives for the same JSON. */
 #include "small_tokenizer.h"
+#include "text/utf8.h"
 
 typedef struct text_case {
     const char *name;
@@ -315,9 +316,9 @@ static void each_part(void **state)
 }
 
 /* ByteLevel on a vocabulary of the 256 letters, once with GPT-2's pattern: words and bytes can be counted. */
-static void byte_level_spells_every_byte(void **state)
+/* A letter for each byte, whose id is the byte. */
+static json_t *byte_vocabulary(void)
 {
-    (void)state;
     json_t *vocab = json_object();
     unsigned others = 0;
     for (unsigned byte = 0; byte < 256; byte++) {
@@ -332,9 +333,15 @@ static void byte_level_spells_every_byte(void **state)
         }
         json_object_set_new(vocab, letter, json_integer((json_int_t)byte));
     }
+    return vocab;
+}
+
+static void byte_level_spells_every_byte(void **state)
+{
+    (void)state;
     json_t *root = object_of("\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
                              "\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"}");
-    json_object_set_new(root, "model", json_pack("{s:o}", "vocab", vocab));
+    json_object_set_new(root, "model", json_pack("{s:o}", "vocab", byte_vocabulary()));
     stlora_tokenizer *tokenizer = tokenizer_of(root);
     json_decref(root);
     stlora_error err = {0};
@@ -359,11 +366,71 @@ static void byte_level_spells_every_byte(void **state)
     stlora_tokenizer_free(tokenizer);
 }
 
+/* A code point of any plane; those of one, two and three bytes are as frequent as those of four. */
+static uint32_t any_point(uint64_t *random)
+{
+    static const uint32_t ends[] = {0x80, 0x800, 0x10000, 0x110000};
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    uint32_t point = (uint32_t)(*random >> 32) % ends[*random & 3];
+    return point >= 0xD800 && point < 0xE000 ? 0xFFFD : point;
+}
+
+/* decode(encode(x)) is x for byte-level tokenizers, whatever the text: the patterns of the families, merges within and over characters, texts of
+ * random code points of all planes. */
+static void byte_level_gives_back_every_text(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = {
+        "'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+",
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
+        "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+",
+        "[\\\\p{Lu}\\\\p{M}]*[\\\\p{Ll}\\\\p{M}]+|\\\\p{N}|x"}; /* the last one leaves much unmatched */
+    uint64_t random = UINT64_C(88172645463325252);
+    for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++) {
+        char members[1200];
+        (void)snprintf(members, sizeof members,
+                       "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},"
+                       "\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},"
+                       "\"decoder\":{\"type\":\"ByteLevel\"}",
+                       patterns[p]);
+        json_t *root = object_of(members), *vocab = byte_vocabulary();
+        static const char *const pairs[][2] = {{"\u00c3", "\u00a9"}, {"a", "b"}, {"\u00f0", "\u0141"}, {"\u0120", "a"}, {"ab", "\u00c3\u00a9"}};
+        json_t *merges = json_array();
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+            char joined[32];
+            (void)snprintf(joined, sizeof joined, "%s%s", pairs[i][0], pairs[i][1]);
+            json_object_set_new(vocab, joined, json_integer(256 + (json_int_t)i));
+            json_array_append_new(merges, json_pack("[s,s]", pairs[i][0], pairs[i][1]));
+        }
+        json_object_set_new(root, "model", json_pack("{s:o,s:o}", "vocab", vocab, "merges", merges));
+        stlora_tokenizer *tokenizer = tokenizer_of(root);
+        json_decref(root);
+        for (int t = 0; t < 3000; t++) {
+            stlora_error err = {0};
+            stlora_ids ids = {0};
+            char text[4 * 40], *back = NULL;
+            size_t length = 0, back_length = 0, points = 1 + (size_t)(random >> 8) % 40;
+            for (size_t i = 0; i < points; i++)
+                length += stlora_utf8_write(any_point(&random), text + length);
+            assert_ok(stlora_tokenizer_encode(tokenizer, text, length, true, &ids, &err));
+            assert_ok(stlora_tokenizer_decode(tokenizer, ids.data, ids.count, false, &back, &back_length, &err));
+            assert_int_equal(back_length, length);
+            assert_memory_equal(back, text, length);
+            stlora_free(back);
+            stlora_ids_free(&ids);
+        }
+        stlora_tokenizer_free(tokenizer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_part),
         cmocka_unit_test(byte_level_spells_every_byte),
+        cmocka_unit_test(byte_level_gives_back_every_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
