@@ -372,8 +372,8 @@ static void post_processing(void **state)
     }
 }
 
-/* Special tokens are left out on request, also one whose normal form is not its content (there tokenizers 0.23.3 forgets
- * it); an added token that is not special stays. */
+/* Special tokens are left out on request, but not one whose normal form is not its content: the library knows it by what is decoded. An added
+ * token that is not special stays. */
 static void skipping_special_tokens(void **state)
 {
     (void)state;
@@ -393,7 +393,7 @@ static void skipping_special_tokens(void **state)
     assert_string_equal(text, "<s>a_<n><p>b<s>");
     stlora_free(text);
     assert_ok(stlora_tokenizer_decode(tokenizer, ids, 6, true, &text, &length, &err));
-    assert_string_equal(text, "a<p>b");
+    assert_string_equal(text, "a_<n><p>b");
     stlora_free(text);
     assert_int_equal(stlora_tokenizer_vocab_size(tokenizer), 5);
     assert_int_equal(stlora_tokenizer_find(tokenizer, "<p>"), 4);
