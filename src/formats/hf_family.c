@@ -31,7 +31,7 @@ static const char *const idle_keys[] = {
 
 static const char *const none[] = {NULL};
 static const char *const llama_options[] = {"attention_bias", "mlp_bias", NULL};
-static const char *const llama_idle[] = {"is_llama_config", NULL};
+static const char *const llama_idle[] = {"is_llama_config", "max_sequence_length", NULL};
 static const char *const window_options[] = {"sliding_window", NULL};
 static const char *const qwen2_options[] = {"use_sliding_window", "sliding_window", "max_window_layers", NULL};
 static const char *const qwen3_options[] = {"use_sliding_window", "sliding_window", "max_window_layers", "attention_bias",
