@@ -2,7 +2,7 @@
  *
  *   bench_ceiling [--threads N] [--tries N]
  *
- * CSV on standard output: fp32 and bf16 multiply-adds in GFLOP/s (0 where the processor has no such instruction), reading memory in GB/s.
+ * CSV on standard output: fp32 and bf16 multiply-adds, these in vector and in tile registers, in GFLOP/s (0 where the processor has no such instruction), reading memory in GB/s.
  * "sustained" is all tries together where the others are the best of them: on a machine with other tenants no program of seconds gets more.
  */
 #include <stdio.h>
@@ -35,6 +35,7 @@ static void measure_all(int threads, int tries, const float *memory)
     measure_must(stlora_team_create(&team, threads, &err), &err);
     measure_flops("fp32", STLORA_CEILING_FP32, team, tries);
     measure_flops("bf16", STLORA_CEILING_BF16, team, tries);
+    measure_flops("bf16 tiles", STLORA_CEILING_TILES, team, tries);
     (void)printf("memory,%d,%.1f,GB/s\n", threads,
                  stlora_ceiling_read(memory, MEMORY_NUMBERS * sizeof *memory, team, READS));
     stlora_team_free(team);

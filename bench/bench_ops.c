@@ -304,8 +304,7 @@ static void bench_adamw(bench *b)
 
 static void bench_dtype(bench *b, const int64_t *tokens, int count)
 {
-    const bool bf16 = b->act == STLORA_BF16 && b->backend->fast_bf16;
-    b->flops_ceiling = stlora_ceiling_flops(bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, b->backend->team, 20);
+    b->flops_ceiling = stlora_ceiling_flops(stlora_ceiling_of(b->backend, b->act), b->backend->team, 20);
     for (int i = 0; i < count; i++) {
         bench_attention(b, tokens[i], (attention_shape){HEADS, KV_HEADS, HEAD_DIM, tokens[i]});
         bench_attention(b, tokens[i], (attention_shape){8, 4, 8, 128}); /* stories260K, rows of 128 */

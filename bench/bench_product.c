@@ -49,8 +49,7 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
     const int64_t wide = s.in > s.out ? s.in : s.out;
     void *w = measure_numbers(dtype, s.out * s.in), *x = measure_numbers(dtype, most * wide);
     void *y = measure_numbers(dtype, most * wide);
-    const double now = stlora_ceiling_flops(
-        dtype == STLORA_BF16 && backend->fast_bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, backend->team, 10);
+    const double now = stlora_ceiling_flops(stlora_ceiling_of(backend, dtype), backend->team, 10);
     if (now > *ceiling) *ceiling = now;
     for (int direction = 0; direction < 2; direction++) {
         for (int i = 0; i < o->token_counts; i++) {

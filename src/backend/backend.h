@@ -11,7 +11,7 @@
  *  - sums over tokens (lowrank_grad, cross_entropy's loss) run token by token in ascending order, starting from what the
  *    accumulator held: so two calls over halves equal one call over the whole, bit for bit;
  *  - NaN and infinity propagate; accumulation in at least float. Denormals count, but for bf16 by bf16 products (attention's too) at level
- *    avx512-bf16, whose instruction takes what is below 1.2e-38 for zero.
+ *    avx512-bf16, whose instruction takes what is below 1.2e-38 for zero, and for these and the adapter's part in them at level avx512-amx.
  *
  * Letters: T tokens, C hidden width, V vocabulary, H heads, K kv heads, D head width, F inner width, n input and m output
  * width of a linear map, r rank. Activations are F32 or BF16 ("act"); the residual stream and every statistic are F32; ref also takes
@@ -302,9 +302,10 @@ typedef struct stlora_adamw_args {
 } stlora_adamw_args;
 
 struct stlora_backend {
-    const char *name; /* "ref", "cpu portable", "cpu avx2", "cpu avx512", "cpu avx512-bf16" */
+    const char *name; /* "ref", "cpu portable", "cpu avx2", "cpu avx512", "cpu avx512-bf16", "cpu avx512-amx" */
     int threads;      /* how many the kernels use */
     bool fast_bf16;   /* products of bf16 by bf16 run faster than fp32's: what --precision auto asks */
+    bool tiles;       /* they run on tile registers */
     void *scratch;    /* packing panels, one block per thread, taken at creation */
     stlora_team *team; /* that runs the kernels; NULL for ref's, which runs on the caller */
 
@@ -332,7 +333,7 @@ struct stlora_backend {
 };
 
 /* stlora_backend_create: kind "cpu" (the best level that cpuid allows, or the one that the environment variable STLORA_CPU_LEVEL names:
- * portable, avx2, avx512, avx512-bf16) or "ref". threads 0 = all cores the process may use. Pair with _free.
+ * portable, avx2, avx512, avx512-bf16, avx512-amx) or "ref". threads 0 = all cores the process may use. Pair with _free.
  * STLORA_E_USAGE: unknown kind, or a level that this machine does not have. */
 STLORA_NODISCARD stlora_status stlora_backend_create(stlora_backend **out, const char *kind, int threads,
                                                      stlora_error *err);

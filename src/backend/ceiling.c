@@ -19,7 +19,9 @@ enum { STEPS = 1000000 }; /* two milliseconds: threads that have to be woken los
 #if defined(__x86_64__)
 #    include <immintrin.h>
 
-enum { WIDE_CHAINS = 16, NARROW_CHAINS = 12 };
+#    include "backend/cpu/cpu.h"
+
+enum { WIDE_CHAINS = 16, NARROW_CHAINS = 12, TILE_STEPS = STEPS / 16 };
 #    if defined(__clang__)
 #        define UNROLL _Pragma("clang loop unroll(full)")
 #    else
@@ -52,6 +54,41 @@ __attribute__((target("avx512f,avx512bf16"), noinline)) static float bf16_wide(f
     return _mm512_cvtss_f32(sum);
 }
 
+/* Numbers of all kinds, since multiplying zeros takes less power and is faster for it. */
+__attribute__((target("amx-tile,amx-bf16"), noinline)) static float bf16_tiles(void)
+{
+    enum { TILE = 512 };
+    static const struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shape = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    _Alignas(64) uint16_t numbers[4 * TILE];
+    _Alignas(64) float sums[TILE / 2];
+    for (unsigned i = 0, state = 1; i < 4 * TILE; i++) {
+        state = state * 1664525u + 1013904223u;
+        numbers[i] = (uint16_t)(0x3f00u | (state >> 16 & 0x80ffu)); /* of either sign, 0.5 to 2 */
+    }
+    _tile_loadconfig(&shape);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int s = 0; s < TILE_STEPS; s++) {
+        _tile_loadd(4, numbers, 64);
+        _tile_loadd(6, numbers + 2 * TILE, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, numbers + 3 * TILE, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, numbers + TILE, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums, 64);
+    _tile_release();
+    return sums[0];
+}
+
 __attribute__((target("avx2,fma"), noinline)) static float fp32_narrow(float seed)
 {
     __m256 acc[NARROW_CHAINS], x = _mm256_set1_ps(seed), w = _mm256_set1_ps(1.0f - seed);
@@ -77,6 +114,11 @@ static float burn(stlora_ceiling_kind kind, double *flops)
         if (!__builtin_cpu_supports("avx512bf16")) return 0;
         *flops = 64.0 * WIDE_CHAINS * STEPS;
         return bf16_wide(seed);
+    }
+    if (kind == STLORA_CEILING_TILES) {
+        if (!stlora_cpu_has_tiles()) return 0;
+        *flops = 4.0 * 2 * 16 * 16 * 32 * TILE_STEPS;
+        return bf16_tiles();
     }
     if (wide) {
         *flops = 32.0 * WIDE_CHAINS * STEPS;
@@ -122,6 +164,12 @@ double stlora_ceiling_flops(stlora_ceiling_kind kind, stlora_team *team, int tri
         if (all / seconds / 1e9 > best) best = all / seconds / 1e9;
     }
     return best;
+}
+
+stlora_ceiling_kind stlora_ceiling_of(const stlora_backend *table, stlora_dtype act)
+{
+    if (act != STLORA_BF16 || !table->fast_bf16) return STLORA_CEILING_FP32;
+    return table->tiles ? STLORA_CEILING_TILES : STLORA_CEILING_BF16;
 }
 
 enum { READ_AT_LEAST = 64 << 20 }; /* bytes of one try: what is smaller is read again and again */

@@ -9,9 +9,16 @@
 
 #include <stddef.h>
 
-#include "base/threads.h"
+#include "backend/backend.h"
 
-typedef enum stlora_ceiling_kind { STLORA_CEILING_FP32, STLORA_CEILING_BF16 } stlora_ceiling_kind;
+typedef enum stlora_ceiling_kind {
+    STLORA_CEILING_FP32,
+    STLORA_CEILING_BF16, /* dot products of pairs in vector registers */
+    STLORA_CEILING_TILES /* bf16 in tile registers, loaded from the first cache: they cannot multiply without */
+} stlora_ceiling_kind;
+
+/* stlora_ceiling_of: what a table's products of such activations, by weights of the same dtype, run against. */
+stlora_ceiling_kind stlora_ceiling_of(const stlora_backend *table, stlora_dtype act);
 
 /* stlora_ceiling_clock: seconds of a clock that only goes forward: with one thread the thread's own time on a processor, which other
  * programs on the machine do not stretch (though they still dirty its caches); with several the time on the wall. */

@@ -26,9 +26,8 @@ struct stlora_step_profile {
 static void measure_ceiling(stlora_step_profile *p)
 {
     const stlora_backend *backend = p->session->backend;
-    const bool bf16 = p->session->act == STLORA_BF16 && backend->fast_bf16;
-    const double rate =
-        1e9 * stlora_ceiling_flops(bf16 ? STLORA_CEILING_BF16 : STLORA_CEILING_FP32, backend->team, CEILING_TRIES);
+    const stlora_ceiling_kind kind = stlora_ceiling_of(backend, p->session->act);
+    const double rate = 1e9 * stlora_ceiling_flops(kind, backend->team, CEILING_TRIES);
     if (rate > p->result.ceiling_flops) p->result.ceiling_flops = rate;
 }
 

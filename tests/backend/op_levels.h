@@ -14,7 +14,7 @@ typedef struct op_levels {
 
 static inline void op_levels_open(op_levels *levels, int threads)
 {
-    static const char *const names[] = {"portable", "avx2", "avx512", "avx512-bf16"};
+    static const char *const names[] = {"portable", "avx2", "avx512", "avx512-bf16", "avx512-amx"};
     levels->count = 0;
     for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
         stlora_error err = {0};

@@ -176,6 +176,7 @@ static void ceilings_are_numbers(void **state)
     assert_true(isfinite(flops) && flops >= 0);
     assert_true(isfinite(read) && read > 0);
     assert_true(isfinite(stlora_ceiling_flops(STLORA_CEILING_BF16, NULL, 1)));
+    assert_true(isfinite(stlora_ceiling_flops(STLORA_CEILING_TILES, NULL, 1)));
     stlora_team_free(team);
 }
 

@@ -10,6 +10,10 @@
 #if defined(__x86_64__) && !defined(STLORA_NO_SIMD)
 #    define WITH_SIMD 1
 #    include <cpuid.h>
+#    if defined(__linux__)
+#        include <sys/syscall.h>
+#        include <unistd.h>
+#    endif
 #else
 #    define WITH_SIMD 0
 #endif
@@ -27,9 +31,25 @@ static const level levels[] = {
     {"avx2", "cpu avx2", false, stlora_cpu_fill_avx2},
     {"avx512", "cpu avx512", false, stlora_cpu_fill_avx512},
     {"avx512-bf16", "cpu avx512-bf16", true, stlora_cpu_fill_avx512_bf16},
+    {"avx512-amx", "cpu avx512-amx", true, stlora_cpu_fill_avx512_amx},
 #endif
 };
 enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+/* In the processor, saved by the system, and allowed to this process, which has to ask once (every thread then has them) and is refused
+ * by systems that do not know them. */
+bool stlora_cpu_has_tiles(void)
+{
+#if WITH_SIMD && defined(__linux__)
+    enum { ASK_FOR_STATE = 0x1023 /* ARCH_REQ_XCOMP_PERM */, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    const unsigned tiles = 1u << 24, bf16 = 1u << 22;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) == 0 || (d & bf16) == 0) return false;
+    return syscall(SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
 
 #if WITH_SIMD
 /* F16C is not among the names that both compilers know at run time. */
@@ -50,7 +70,8 @@ static int supported(void)
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return 2;
-    return __builtin_cpu_supports("avx512bf16") ? 4 : 3;
+    if (!__builtin_cpu_supports("avx512bf16")) return 3;
+    return stlora_cpu_has_tiles() ? 5 : 4;
 #else
     return 1;
 #endif
@@ -66,8 +87,8 @@ stlora_status stlora_cpu_override(stlora_backend *table, const char *level_name,
             chosen++;
         if (chosen == LEVELS)
             return stlora_fail(err, STLORA_E_USAGE,
-                               "the processor level is \"%s\"; wanted portable, avx2, avx512 or "
-                               "avx512-bf16, as far as this build has them",
+                               "the processor level is \"%s\"; wanted portable, avx2, avx512, "
+                               "avx512-bf16 or avx512-amx, as far as this build has them",
                                level_name);
         if (chosen >= best)
             return stlora_fail(err, STLORA_E_USAGE, "this machine lacks the processor level %s; its best is %s",

@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 
 /* Bytes of scratch per thread; product_template.h and attention_template.h say what they put there. */
-#define STLORA_CPU_BLOCK_BYTES ((size_t)2560 * 1024)
+#define STLORA_CPU_BLOCK_BYTES ((size_t)3328 * 1024)
 
 /* What table->scratch points to. */
 typedef struct stlora_cpu_scratch {
@@ -26,5 +26,6 @@ void stlora_cpu_fill_portable(stlora_backend *table);
 void stlora_cpu_fill_avx2(stlora_backend *table);
 void stlora_cpu_fill_avx512(stlora_backend *table);
 void stlora_cpu_fill_avx512_bf16(stlora_backend *table);
+void stlora_cpu_fill_avx512_amx(stlora_backend *table);
 
 #endif
