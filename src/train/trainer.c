@@ -311,6 +311,17 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
                               t->config.data.items, t->config.data.count, err);
 }
 
+/* A model can only be seen to stop at a token. */
+static stlora_status check_answers(stlora_trainer *t, stlora_error *err)
+{
+    STLORA_TRY(stlora_session_answers(&t->session, err));
+    if (t->session.turn_end < 0)
+        stlora_log(&t->callbacks.log, STLORA_LOG_WARNING,
+                   "the chat template ends an answer with no added token of tokenizer.json, so that generation will not know "
+                   "where it ends; zephyr and alpaca, which are built in, write the model's end token");
+    return STLORA_OK;
+}
+
 static stlora_status take_rows(stlora_trainer *t, stlora_error *err)
 {
     const stlora_train_config *c = &t->config;
@@ -325,6 +336,7 @@ static stlora_status take_rows(stlora_trainer *t, stlora_error *err)
     STLORA_TRY(stlora_session_examples(&t->session, c->data, c->max_length, c->completion_only_loss, &t->examples,
                                        &kind, err));
     t->plan.row_kind = stlora_row_kind_name(kind);
+    if (kind == STLORA_ROW_MESSAGES) STLORA_TRY(check_answers(t, err));
     if (c->eval_data.count == 0) return STLORA_OK;
     return stlora_session_examples(&t->session, c->eval_data, c->max_length, c->completion_only_loss, &t->held_out,
                                    NULL, err);

@@ -28,7 +28,7 @@ class Lines(CommandTest):
         return json.loads(self.run_command("generate", *FLAGS, "--messages", file, "--json", *flags).out)["text"]
 
     def test_answers_are_those_of_generate_though_little_is_read_again(self):
-        for flags in ((), ("--precision", "bf16"), ("--threads", 1)):
+        for flags in ((), ("--precision", "bf16", "--threads", 1)):
             messages, wanted = [{"role": "system", "content": "Be brief."}], []
             for line in (HI, AND, "ünïcödé 🙂", HI):
                 messages.append({"role": "user", "content": line})

@@ -6,6 +6,8 @@ import unittest
 
 from command import HELD_OUT, MODEL, ROWS, CommandTest, lines_of
 
+SMALL = ("--batch-size", 2, "--save-steps", 2, "--r", 2, "--target-modules", "q_proj", "--stability-every", 0)
+
 
 def messages_of(row):
     return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
@@ -14,10 +16,10 @@ def messages_of(row):
 class Messages(CommandTest):
     def setUp(self):
         super().setUp()
-        self.rows = self.write("rows.jsonl", "".join(json.dumps({"messages": messages_of(row)}) + "\n" for row in lines_of(ROWS)[:24]))
+        self.rows = self.write("rows.jsonl", "".join(json.dumps({"messages": messages_of(row)}) + "\n" for row in lines_of(ROWS)[:12]))
 
     def train(self, data, directory, *flags):
-        self.run_command("train", "--model", MODEL, "--data", data, "--output-dir", directory, "--batch-size", 4, "--save-steps", 2, *flags)
+        self.run_command("train", "--model", MODEL, "--data", data, "--output-dir", directory, *SMALL, *flags)
         return (self.folder / directory / "adapter_model.safetensors").read_bytes()
 
     def ids_of(self, file, *flags):
@@ -28,7 +30,7 @@ class Messages(CommandTest):
         def encode(text):
             return json.loads(self.run_command("tokenize", "--model", MODEL, "--no-special-tokens", stdin=text).out)
         rows = []
-        for line in self.rows.read_text(encoding="utf-8").splitlines()[:8]:
+        for line in self.rows.read_text(encoding="utf-8").splitlines()[:4]:
             file = self.write("one.json", line)
             ids, labels = [], []
             for part in self.run_command("render", "--model", MODEL, "--chat-template", "zephyr", "--messages", file, "--show-mask").out.splitlines():
@@ -37,7 +39,7 @@ class Messages(CommandTest):
                 ids += new
                 labels += new if kind == "learnt" else [-100] * len(new)
             rows.append(json.dumps({"input_ids": ids, "labels": labels}) + "\n")
-        few = self.few_rows(8, "few.jsonl", self.rows)
+        few = self.few_rows(4, "few.jsonl", self.rows)
         plain = self.write("ids.jsonl", "".join(rows))
         self.assertEqual(self.ids_of(few, "--chat-template", "zephyr"), self.ids_of(plain))
         self.assertEqual(self.train(few, "a", "--chat-template", "zephyr"), self.train(plain, "b"))
@@ -45,7 +47,7 @@ class Messages(CommandTest):
         self.assertEqual(json.loads(rows[0])["labels"].count(encode(end)[0]), 1)
 
     def test_sharegpt_a_file_of_a_template_and_every_token(self):
-        turns = [[{"from": {"user": "human", "assistant": "gpt"}[m["role"]], "value": m["content"]} for m in messages_of(row)] for row in lines_of(ROWS)[:24]]
+        turns = [[{"from": {"user": "human", "assistant": "gpt"}[m["role"]], "value": m["content"]} for m in messages_of(row)] for row in lines_of(ROWS)[:12]]
         shared = self.write("sharegpt.json", json.dumps([{"conversations": t} for t in turns]))
         plain = self.write("t.jinja", "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}{{ '<assistant>' if add_generation_prompt }}")
         marked = self.write("m.jinja", "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}"
@@ -65,15 +67,15 @@ class Messages(CommandTest):
         self.assertTrue((self.folder / "run" / "checkpoint-4").is_dir())
         self.assertEqual(self.train(self.rows, "run", "--chat-template", template, "--resume-from-checkpoint", "latest"), whole)
         template.write_text(template.read_text() + "{# another #}")
-        again = ("train", "--model", MODEL, "--data", self.rows, "--output-dir", "run", "--batch-size", 4, "--save-steps", 2, "--resume-from-checkpoint", "latest")
+        again = ("train", "--model", MODEL, "--data", self.rows, "--output-dir", "run", *SMALL, "--resume-from-checkpoint", "latest")
         self.refuse(2, ["t.jinja"], *again, "--chat-template", template)
         self.refuse(2, ["chat_template"], *again, "--chat-template", "zephyr")
 
     def test_eval_takes_the_last_answer(self):
-        rows = [{"messages": messages_of(row)} for row in lines_of(HELD_OUT)[:6]]
+        rows = [{"messages": messages_of(row)} for row in lines_of(HELD_OUT)[:3]]
         file = self.write("held-out.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         loss = json.loads(self.run_command("eval", "--model", MODEL, "--data", file, "--chat-template", "zephyr", "--json").out)
-        self.assertEqual(loss["rows"], 6)
+        self.assertEqual(loss["rows"], 3)
         self.assertTrue(math.isfinite(loss["loss"]))
         self.run_command("eval", "--model", MODEL, "--data", file, "--chat-template", "zephyr", "--task", "exact-match", "--per-row", "a.jsonl")
         # The same prompts as texts: what the template makes of all but the answer.
@@ -120,6 +122,12 @@ class Messages(CommandTest):
         self.refuse(3, ["empty.json", "no messages"], "generate", "--model", MODEL, "--messages", self.write("empty.json", "[]"), "--chat-template", "zephyr")
         self.refuse(3, ["odd.json: ", "take turns"], "generate", "--model", MODEL, "--chat-template", "gemma",
                     "--messages", self.write("odd.json", json.dumps([{"role": "assistant", "content": "a"}])))
+
+    def test_a_template_whose_answers_do_not_end_in_a_token_is_told(self):
+        few = self.few_rows(1, "few.jsonl", self.rows)
+        for name, told in (("chatml", True), ("zephyr", False)):
+            done = self.run_command("train", "--model", MODEL, "--data", few, "--chat-template", name, "--dry-run")
+            self.assertEqual("warning: the chat template ends an answer" in done.err, told, done.err)
 
     def test_refusals(self):
         def refuse(code, words, text, *flags):

@@ -256,6 +256,45 @@ static void rows_are_cut_and_dropped(void **state)
                    "none of the 2 rows has a supervised token");
 }
 
+/* One template and its tokens serve all threads. */
+static void any_number_of_threads_makes_the_same(void **state)
+{
+    (void)state;
+    enum { ROWS = 300 };
+    static const int threads[] = {1, 2, 5};
+    static char rows[ROWS * 256];
+    size_t used = 0;
+    for (int i = 0; i < ROWS; i++)
+        used += (size_t)snprintf(rows + used, sizeof rows - used, "%c{\"messages\":[" TALK "," TURN("user", "%.*s") "," TURN("assistant", "%.*s") "]}",
+                                 i ? ',' : '[', i % 7, "abcdabcd", i % 5, "cdabcd");
+    rows[used++] = ']';
+    stlora_chat *chat = chat_of("{{ bos_token }}" PLAIN);
+    stlora_error err = {0};
+    assert_ok(stlora_chat_set_token(chat, "bos_token", "<s>", &err));
+    const char *path = data_file("rows.json", rows, used);
+    stlora_examples *made[3];
+    for (size_t t = 0; t < 3; t++) {
+        stlora_team *team;
+        stlora_row_kind kind;
+        assert_ok(stlora_team_create(&team, threads[t], &err));
+        const stlora_example_options options = {.tokenizer = tokenizer, .chat = chat, .eos = EOS, .completion_only = -1, .team = team};
+        assert_ok(stlora_examples_read(&made[t], &path, 1, &options, &kind, &err));
+        stlora_team_free(team);
+        assert_int_equal(stlora_examples_count(made[t]), ROWS);
+        for (size_t i = 0; i < ROWS; i++) {
+            const stlora_example a = stlora_examples_at(made[0], i), b = stlora_examples_at(made[t], i);
+            assert_int_equal(a.length, b.length);
+            assert_int_equal(a.row, b.row);
+            assert_memory_equal(a.ids, b.ids, (size_t)a.length * sizeof *a.ids);
+            for (int64_t k = 0; k < a.length; k++)
+                assert_int_equal(stlora_example_target(&a, k), stlora_example_target(&b, k));
+        }
+    }
+    for (size_t t = 0; t < 3; t++)
+        stlora_examples_free(made[t]);
+    stlora_chat_free(chat);
+}
+
 static void what_cannot_be_learnt_from(void **state)
 {
     (void)state;
@@ -301,7 +340,7 @@ static void without_a_template(void **state)
     assert_int_equal(stlora_chat_open(&chat, data_dir(), "nope", NULL, &err), STLORA_E_USAGE);
 }
 
-/* Each byte of a valid file replaced by each of some that matter: taken or refused, nothing else. */
+/* Each byte of a valid file replaced by some that matter: taken or refused, nothing else. */
 static void every_byte_replaced(void **state)
 {
     (void)state;
@@ -309,7 +348,7 @@ static void every_byte_replaced(void **state)
                                 "{\"conversations\":[{\"from\":\"human\",\"value\":\"c\"},{\"from\":\"gpt\",\"value\":\"d\"}]}\n";
     static const char bytes[] = "\0\"\\[]{},:0\n\xC3\xFF";
     for (size_t i = 0; i < sizeof valid - 1; i++) {
-        for (size_t b = 0; b < sizeof bytes; b++) {
+        for (size_t b = i % 3; b < sizeof bytes; b += 3) {
             char changed[sizeof valid];
             stlora_examples *examples;
             stlora_error err = {0};
@@ -333,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_token_across_a_border_is_learnt),
         cmocka_unit_test(sharegpt_and_what_templates_read),
         cmocka_unit_test(rows_are_cut_and_dropped),
+        cmocka_unit_test(any_number_of_threads_makes_the_same),
         cmocka_unit_test(what_cannot_be_learnt_from),
         cmocka_unit_test(without_a_template),
         cmocka_unit_test(every_byte_replaced),
