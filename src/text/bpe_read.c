@@ -275,8 +275,8 @@ static stlora_status read_options(stlora_bpe *bpe, const json_t *model, const st
         return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err, "the model type '%.40s' is not supported, only BPE",
                                  type);
     const json_t *dropout = json_object_get(model, "dropout");
-    if (dropout && !json_is_null(dropout))
-        return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err, "dropout is not supported, only null");
+    if (dropout && !json_is_null(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0))
+        return stlora_place_fail(place, STLORA_E_UNSUPPORTED, err, "dropout is not supported, only null and 0");
     STLORA_TRY(stlora_member_bool(model, "fuse_unk", false, &bpe->fuse_unk, place, err));
     STLORA_TRY(stlora_member_bool(model, "byte_fallback", false, &bpe->byte_fallback, place, err));
     STLORA_TRY(stlora_member_bool(model, "ignore_merges", false, &bpe->ignore_merges, place, err));

@@ -145,8 +145,18 @@ static size_t in_origin(size_t begin, size_t end, size_t origin)
     return (end < origin ? end : origin) - (begin < origin ? begin : origin);
 }
 
+/* How much a text may become: a normal form makes at most eleven bytes of one, and what is put in front or for a space is short. */
+enum { GROWTH_MAX = 64, GROWTH_SPARE = 4096 };
+
+static stlora_status check_growth(size_t count, size_t given, stlora_error *err)
+{
+    if (count / GROWTH_MAX <= given + GROWTH_SPARE / GROWTH_MAX) return STLORA_OK;
+    return stlora_fail(err, STLORA_E_FORMAT, "the normalizer makes more than %zu bytes of a text of %zu",
+                       given * GROWTH_MAX + GROWTH_SPARE, given);
+}
+
 /* The library aligns what replaces characters with the last of them, and what is put between with the one before. */
-static stlora_status replace(const stlora_normal_step *step, const char *text, size_t length,
+static stlora_status replace(const stlora_normal_step *step, const char *text, size_t length, size_t given,
                              stlora_bytes *out, size_t *origin, stlora_error *err)
 {
     stlora_matches walk = {0};
@@ -159,6 +169,7 @@ static stlora_status replace(const stlora_normal_step *step, const char *text, s
         if (!found) break;
         STLORA_TRY(stlora_bytes_append(out, text + copied, begin - copied, err));
         STLORA_TRY(stlora_bytes_append(out, step->text, step->length, err));
+        STLORA_TRY(check_growth(out->count, given, err));
         kept += in_origin(copied, begin, *origin) + (end <= *origin ? step->length : 0);
         copied = end;
     }
@@ -232,10 +243,10 @@ static stlora_status rewrite(const stlora_normal_step *step, const char *text, s
     return STLORA_OK;
 }
 
-static stlora_status apply(const stlora_normal_step *step, const char *text, size_t length,
+static stlora_status apply(const stlora_normal_step *step, const char *text, size_t length, size_t given,
                            stlora_bytes *out, size_t *origin, stlora_error *err)
 {
-    if (step->kind == REPLACE) return replace(step, text, length, out, origin, err);
+    if (step->kind == REPLACE) return replace(step, text, length, given, out, origin, err);
     if (step->kind == PREPEND) {
         if (length == 0) return STLORA_OK;
         if (*origin > 0) *origin += step->length;
@@ -258,6 +269,7 @@ static stlora_status apply(const stlora_normal_step *step, const char *text, siz
 stlora_status stlora_normalize(const stlora_normalizer *normalizer, stlora_normal_work *work,
                                const char **text, size_t *length, size_t *origin, stlora_error *err)
 {
+    const size_t given = *length;
     int used = 1; /* the buffer that *text lies in, if any */
     for (size_t i = 0; i < normalizer->count; i++) {
         const stlora_normal_step *step = &normalizer->steps[i];
@@ -268,7 +280,8 @@ stlora_status stlora_normalize(const stlora_normalizer *normalizer, stlora_norma
         used = !used;
         stlora_bytes *out = &work->texts[used];
         out->count = 0;
-        STLORA_TRY(apply(step, *text, *length, out, origin, err));
+        STLORA_TRY(apply(step, *text, *length, given, out, origin, err));
+        STLORA_TRY(check_growth(out->count, given, err));
         *text = out->data ? out->data : "";
         *length = out->count;
     }

@@ -9,6 +9,9 @@
 
 static const char replacement_character[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
+/* How much the tokens may become: a byte that is no character becomes three, and what is put for a space is short. */
+enum { GROWTH_MAX = 64, GROWTH_SPARE = 4096 };
+
 typedef struct part_state {
     stlora_bytes held;  /* of the token that is coming, or what waits for later ones */
     stlora_bytes bytes; /* BYTE_LEVEL, BYTE_FALLBACK: bytes that are no character yet */
@@ -23,6 +26,7 @@ struct stlora_decoding {
     const stlora_token_decoder *decoder;
     part_state *states;
     stlora_bytes text;
+    size_t room; /* bytes that may still be handed from part to part */
 };
 
 stlora_status stlora_decoding_create(stlora_decoding **out, const stlora_token_decoder *decoder,
@@ -31,6 +35,7 @@ stlora_status stlora_decoding_create(stlora_decoding **out, const stlora_token_d
     stlora_decoding *decoding;
     STLORA_TRY(stlora_alloc(&decoding, 1, sizeof *decoding, "decoder", err));
     decoding->decoder = decoder;
+    decoding->room = GROWTH_SPARE * (decoder->count + 1);
     stlora_status status =
         stlora_alloc(&decoding->states, decoder->count, sizeof *decoding->states, "decoder", err);
     if (status != STLORA_OK) {
@@ -316,6 +321,9 @@ static stlora_status join(stlora_decoding *d, size_t at, stlora_error *err)
 static stlora_status give(stlora_decoding *d, size_t at, const char *text, size_t length,
                           stlora_error *err)
 {
+    if (length > d->room)
+        return stlora_fail(err, STLORA_E_FORMAT, "the decoder makes more than %d bytes for each byte of the tokens", GROWTH_MAX);
+    d->room -= length;
     if (at == d->decoder->count) return stlora_bytes_append(&d->text, text, length, err);
     part_state *state = &d->states[at];
     switch (d->decoder->steps[at].kind) {
@@ -407,6 +415,7 @@ static stlora_status finish(stlora_decoding *d, size_t at, stlora_error *err)
 stlora_status stlora_decoding_token(stlora_decoding *decoding, const char *token, size_t length,
                                     stlora_error *err)
 {
+    decoding->room += (length + 1) * GROWTH_MAX * (decoding->decoder->count + 1);
     return give_token(decoding, 0, token, length, err);
 }
 

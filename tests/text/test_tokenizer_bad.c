@@ -344,6 +344,31 @@ static void texts_the_model_cannot_take(void **state)
     stlora_tokenizer_free(tokenizer);
 }
 
+/* Twelve replacements that make ten of one: a text and a token that would become a million million times as long. */
+static void endless_growth(void **state)
+{
+    (void)state;
+    static const char step[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaaa\"}";
+    char steps[12 * sizeof step] = "", text[sizeof steps + 200], *back = NULL;
+    size_t length;
+    for (int i = 0; i < 12; i++)
+        (void)sprintf(steps + strlen(steps), "%s%s", i ? "," : "", step);
+    stlora_error err = {0};
+    stlora_tokenizer *tokenizer = NULL;
+    (void)snprintf(text, sizeof text,
+                   "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[%s]},\"model\":{\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.0}}", steps);
+    assert_ok(load_text(&tokenizer, text, strlen(text), NULL, &err));
+    refuses_text(tokenizer, "aaa", 3, "the normalizer makes more than");
+    stlora_tokenizer_free(tokenizer);
+    tokenizer = NULL;
+    (void)snprintf(text, sizeof text, "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[%s]},\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}",
+                   steps);
+    assert_ok(load_text(&tokenizer, text, strlen(text), NULL, &err));
+    assert_int_equal(stlora_tokenizer_decode(tokenizer, (const int32_t[]){0}, 1, false, &back, &length, &err), STLORA_E_FORMAT);
+    assert_non_null(strstr(err.text, "the decoder makes more than"));
+    stlora_tokenizer_free(tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +381,7 @@ int main(void)
         cmocka_unit_test(wrong_config),
         cmocka_unit_test(wrong_text_and_ids),
         cmocka_unit_test(texts_the_model_cannot_take),
+        cmocka_unit_test(endless_growth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
