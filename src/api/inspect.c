@@ -77,7 +77,7 @@ static stlora_status describe_tokenizer(const char *path, json_t *out, stlora_er
 
 /* ---- model ---- */
 
-/* The template's place and name ("own" where it is none that is built in); or the sentence that says why there is none. */
+/* The template's place and name ("own" where its format is none that is built in); or the sentence that says why there is none. */
 static stlora_status describe_chat_template(const char *path, json_t *out, stlora_error *err)
 {
     stlora_chat_template *found;

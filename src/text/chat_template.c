@@ -3,14 +3,12 @@
 #include "text/chat_template.h"
 
 #include "base/memory.h"
-#include "text/chat_template_known.h"
 #include "text/jinja_eval.h"
 
 enum { STEPS_MAX = 50 * 1000 * 1000, VALUES_MAX = 512 << 20 };
 
 struct stlora_chat_template {
-    char *name, *text;
-    size_t length;
+    char *name;
     stlora_jprogram program;
 };
 
@@ -20,13 +18,11 @@ stlora_status stlora_chat_template_compile(stlora_chat_template **out, const cha
     stlora_chat_template *made;
     STLORA_TRY(stlora_alloc(&made, 1, sizeof *made, "chat template", err));
     stlora_status status = stlora_strdup_n(&made->name, name, strlen(name), err);
-    if (status == STLORA_OK) status = stlora_strdup_n(&made->text, text, length, err);
     if (status == STLORA_OK) status = stlora_jparse(&made->program, made->name, text, length, err);
     if (status != STLORA_OK) {
         stlora_chat_template_free(made);
         return status;
     }
-    made->length = length;
     *out = made;
     return STLORA_OK;
 }
@@ -36,7 +32,6 @@ void stlora_chat_template_free(stlora_chat_template *chat_template)
     if (!chat_template) return;
     stlora_jpool_free(&chat_template->program.pool);
     stlora_free(chat_template->name);
-    stlora_free(chat_template->text);
     stlora_free(chat_template);
 }
 
@@ -48,17 +43,6 @@ bool stlora_chat_template_marks_generation(const stlora_chat_template *chat_temp
 const char *stlora_chat_template_place(const stlora_chat_template *chat_template)
 {
     return chat_template->name;
-}
-
-const char *stlora_chat_template_name(const stlora_chat_template *chat_template)
-{
-    for (size_t i = 0; i < stlora_known_template_count; i++) {
-        const stlora_known_template *known = &stlora_known_templates[i];
-        if (strlen(known->text) == chat_template->length &&
-            memcmp(known->text, chat_template->text, chat_template->length) == 0)
-            return known->name;
-    }
-    return NULL;
 }
 
 /* ---- variables ---- */

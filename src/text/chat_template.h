@@ -32,7 +32,8 @@ STLORA_NODISCARD stlora_status stlora_chat_template_find(stlora_chat_template **
  * tokenizer_config.json, then special_tokens_map.json: what Transformers hands to a template. */
 STLORA_NODISCARD stlora_status stlora_chat_special_tokens(json_t **out, const char *dir, stlora_error *err);
 
-/* stlora_chat_template_name: the name of the built-in template whose text is the same; NULL if there is none. Static. */
+/* stlora_chat_template_name: the name of the built-in template whose format this one writes, by what both make of three conversations; NULL if
+ * there is none. Static. */
 const char *stlora_chat_template_name(const stlora_chat_template *chat_template);
 
 /* stlora_chat_template_place: what stlora_chat_template_compile was told as name. Borrowed until _free. */

@@ -154,6 +154,41 @@ static void test_known_have_names(void **state)
     stlora_chat_template_free(found);
 }
 
+static void test_written_otherwise_has_its_name(void **state)
+{
+    (void)state;
+    static const char text[] = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+                               "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+    stlora_error err = {0};
+    stlora_chat_template *found = NULL;
+    assert_ok(stlora_chat_template_compile(&found, "x", text, sizeof text - 1, &err));
+    assert_string_equal(stlora_chat_template_name(found), "chatml");
+    stlora_chat_template_free(found);
+    assert_ok(stlora_chat_template_compile(&found, "x", text, sizeof text - 1 - 72, &err)); /* without what an answer begins with */
+    assert_null(stlora_chat_template_name(found));
+    stlora_chat_template_free(found);
+}
+
+/* A published template has the name of the format that it writes; the one called chatml writes blank lines between. */
+static void test_published_have_names(void **state)
+{
+    (void)state;
+    static const char *const named[][2] = {{"llama-3", "llama-3"}, {"llama-3-training", "llama-3"}, {"gemma-2", "gemma"},
+                                           {"gemma-3", "gemma"}, {"phi-3.5", "phi-3"}, {"mistral-v1", "mistral"}, {"chatml", NULL},
+                                           {"qwen3", NULL}, {"llama-3.2", NULL}, {"llama-2", NULL}, {"smollm3", NULL}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        char relative[128];
+        stlora_error err = {0};
+        stlora_chat_template *found = NULL;
+        (void)snprintf(relative, sizeof relative, "data/chat_templates/%s.jinja", named[i][0]);
+        assert_ok(stlora_chat_template_find(&found, NULL, shared_path(relative), &err));
+        const char *name = stlora_chat_template_name(found);
+        if (strcmp(name ? name : "own", named[i][1] ? named[i][1] : "own") != 0)
+            fail_msg("%s is called %s", named[i][0], name ? name : "own");
+        stlora_chat_template_free(found);
+    }
+}
+
 static bool has_role(const json_t *messages, const char *role)
 {
     for (size_t i = 0; i < json_array_size(messages); i++)
@@ -264,6 +299,8 @@ int main(void)
                                        cmocka_unit_test_teardown(test_broken_files, empty_folder),
                                        cmocka_unit_test_teardown(test_special_tokens, empty_folder),
                                        cmocka_unit_test(test_known_have_names),
+                                       cmocka_unit_test(test_written_otherwise_has_its_name),
+                                       cmocka_unit_test(test_published_have_names),
                                        cmocka_unit_test(test_known_against_real_ones),
                                        cmocka_unit_test(test_known_as_written_down),
                                        cmocka_unit_test(test_variables)};
