@@ -149,11 +149,11 @@ static void test_bounds(void **state)
                    "too many steps");
     expect_failure("{{ ('a' * 4000000).find('a' * 2000000 + 'b') }}{{ 1 / 0 }}", STLORA_E_FORMAT, "division by zero"); /* in linear time */
     /* What goes through a whole text or list, again and again. */
-    static const char *const slow[] = {"s|trim", "s.isspace()", "s|length", "s is upper", "d[s]", "l|sum", "l.count(1)", "l == m"};
+    static const char *const slow[] = {"s|trim", "s is upper", "l|sum", "l == m"};
     for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
         char text[400];
         (void)snprintf(text, sizeof text,
-                       "{%% set s = '\\u3000' * 2000000 %%}{%% set d = {s: 1} %%}{%% set l = [1] * 300000 %%}{%% set m = l + [] %%}"
+                       "{%% set s = '\\u3000' * 2000000 %%}{%% set l = [1] * 300000 %%}{%% set m = l + [] %%}"
                        "{%% for i in range(99999) %%}{%% for j in range(99999) %%}{%% if %s %%}{%% endif %%}{%% endfor %%}{%% endfor %%}",
                        slow[i]);
         expect_failure(text, STLORA_E_FORMAT, "too many steps");
