@@ -26,6 +26,7 @@ enum {
     AMX_PANELS = AMX_TILES / AMX_WIDE,
     AMX_TOKENS = 512,                                    /* most tokens of a task */
     AMX_PACKED = AMX_TILES * AMX_TILE * AMX_SHORT_STEPS, /* most bf16 numbers that are packed at once */
+    AMX_STREAM = 2 << 20,                                /* bytes of y that no second cache holds */
     LOWRANK_KINDS = 6,
     LOWRANK_RANKS = 64, /* most ranks of a block: part of the definition of the bits */
     LOWRANK_STEPS = LOWRANK_KINDS * LOWRANK_RANKS / AMX_STEP,
@@ -290,16 +291,23 @@ typedef struct amx_result {
     const float *bias;
     int64_t token, row, rows;
     amx_columns c;
+    bool stream; /* past the caches, which y is too large for: whole lines need not be read before they are written */
 } amx_result;
 
 static inline void amx_write_rows(const int wide, amx_result *n, int64_t count)
 {
     const stlora_product_args *a = n->args;
     for (const int64_t end = least(n->rows, n->row + count); n->row < end; n->row++) {
-        if (wide == 2 && n->c.cols == 2 * AMX_SIDE && !n->bias && a->y.dtype == STLORA_BF16) { /* whole lines */
+        if (wide == 2 && n->c.cols == 2 * AMX_SIDE && !n->bias && a->y.dtype == STLORA_BF16) {
+            uint16_t *to = (uint16_t *)a->y.data + (n->token + n->row) * a->y.ld + n->c.o;
             const __m512bh both =
                 _mm512_cvtne2ps_pbh(vf_load(amx_row(n->block, n->row, 1)), vf_load(amx_row(n->block, n->row, 0)));
-            memcpy((uint16_t *)a->y.data + (n->token + n->row) * a->y.ld + n->c.o, &both, sizeof both);
+            __m512i bits;
+            memcpy(&bits, &both, sizeof bits);
+            if (n->stream && (uintptr_t)to % CACHE_LINE == 0)
+                _mm512_stream_si512((void *)to, bits);
+            else
+                _mm512_storeu_si512(to, bits);
             continue;
         }
         UNROLL for (int j = 0; j < wide; j++)
@@ -377,7 +385,8 @@ ALWAYS_INLINE void amx_sweep(const int wide, const amx_plan *p, const amx_task *
         amx_store(wide, last ? y : amx_block(partials));
         if (last && !in_place) {
             amx_write_rows(wide, &aside->done, AMX_ROWS);
-            aside->done = (amx_result){a, s->block[which], a->bias ? s->bias : NULL, token, 0, rows, *c};
+            aside->done = (amx_result){
+                a, s->block[which], a->bias ? s->bias : NULL, token, 0, rows, *c, a->tokens * a->out * 2 >= AMX_STREAM};
             which = !which;
         }
     }
@@ -437,6 +446,7 @@ static void amx_work(const void *context, int64_t index, int thread)
         }
     }
     amx_end();
+    _mm_sfence();
 }
 
 static void amx_product(const stlora_backend *table, const stlora_product_args *a)
