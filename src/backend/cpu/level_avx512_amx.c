@@ -5,6 +5,7 @@
 
 #    define STLORA_TILE_TALL
 #    define STLORA_TILE_WIDE
+#    include "backend/cpu/lowrank_amx.h"
 #    include "backend/cpu/product_amx.h"
 
 void stlora_cpu_fill_avx512_amx(stlora_backend *table)

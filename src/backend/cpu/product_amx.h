@@ -474,9 +474,4 @@ static void amx_product(const stlora_backend *table, const stlora_product_args *
     stlora_team_run(table->team, p.column_tasks * p.token_blocks, nanoseconds, amx_work, &p);
 }
 
-static void amx_lowrank_project(const stlora_backend *table, const stlora_lowrank_project_args *a)
-{
-    cpu_lowrank_project(table, a);
-}
-
 #endif
