@@ -182,9 +182,8 @@ static void output_gradient(const stlora_stage *stage, const stlora_back *back, 
     int64_t T = stage->tokens, C = model->config.hidden_size;
     const stlora_cmat dy = {back->dx, STLORA_F32, T, C, C};
     const stlora_mat to = stlora_mat_whole(back->dx_act, stage->act, T, C);
-    if (!stlora_output_follows(model)) {
-        if (stage->act != STLORA_F32) stlora_convert(back->dx_act, stage->act, back->dx, STLORA_F32, T * C);
-    } else if (w->w.data) {
+    const bool follows = stlora_output_follows(model);
+    if (follows && w->w.data) {
         stage->backend->norm_grad(stage->backend, &(stlora_norm_grad_args){.kind = model->family->norm,
                                                                            .tokens = T,
                                                                            .width = C,
@@ -195,10 +194,10 @@ static void output_gradient(const stlora_stage *stage, const stlora_back *back, 
                                                                            .stats = stats,
                                                                            .dx = to,
                                                                            .overwrite = true});
-    } else {
-        stage->backend->scale(
-            stage->backend,
-            &(stlora_scale_args){.tokens = T, .width = C, .scale = model->config.residual_multiplier, .x = dy, .y = to});
+    } else if (follows || stage->act != STLORA_F32) {
+        const double scale = follows ? model->config.residual_multiplier : 1;
+        stage->backend->scale(stage->backend,
+                              &(stlora_scale_args){.tokens = T, .width = C, .scale = scale, .x = dy, .y = to});
     }
 }
 

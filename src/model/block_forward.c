@@ -341,6 +341,17 @@ void stlora_block_attend(const stlora_stage *stage, int64_t layer, const stlora_
     attention_forward(stage, layer, acts, cache);
 }
 
+/* to (T, C) = from, by all threads. */
+static void copy_stream(const stlora_stage *stage, const float *from, float *to)
+{
+    const int64_t T = stage->tokens, C = stage->model->config.hidden_size;
+    stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = T,
+                                                               .width = C,
+                                                               .scale = 1,
+                                                               .x = {from, STLORA_F32, T, C, C},
+                                                               .y = stlora_mat_whole(to, STLORA_F32, T, C)});
+}
+
 void stlora_block_mid(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
 {
     const stlora_hf_config *c = &stage->model->config;
@@ -348,7 +359,7 @@ void stlora_block_mid(const stlora_stage *stage, int64_t layer, const stlora_blo
     int64_t T = stage->tokens, q_width = c->heads * c->head_dim;
     bool follows = stlora_output_follows(stage->model);
     float *out = !follows ? acts->x_mid : acts->o_out ? acts->o_out : stage->o_out;
-    if (acts->x_mid != acts->x_in) memcpy(acts->x_mid, acts->x_in, (size_t)(T * c->hidden_size) * sizeof(float));
+    if (acts->x_mid != acts->x_in) copy_stream(stage, acts->x_in, acts->x_mid);
     site_forward(stage, &block->sites[STLORA_SITE_O], (stlora_cmat){acts->o, stage->act, T, q_width, q_width}, out,
                  STLORA_F32, !follows, acts->lowrank[STLORA_SITE_O]);
     if (follows)
@@ -389,8 +400,7 @@ void stlora_block_down_out(const stlora_stage *stage, int64_t layer, const stlor
 static void out_forward(const stlora_stage *stage, int64_t layer, const stlora_block_acts *acts)
 {
     const stlora_transformer *model = stage->model;
-    if (acts->x_out != acts->x_mid)
-        memcpy(acts->x_out, acts->x_mid, (size_t)(stage->tokens * model->config.hidden_size) * sizeof(float));
+    if (acts->x_out != acts->x_mid) copy_stream(stage, acts->x_mid, acts->x_out);
     if (!stlora_output_follows(model)) {
         down_forward(stage, layer, acts, acts->x_out, true);
         return;
