@@ -8,7 +8,7 @@ LEAST_SHARE = 0.002  # ops of less of the step are no points
 STYLE = """<style>
 text { font: 12px sans-serif; fill: #808080 } .title { font-size: 15px } .op { font-size: 11px }
 .axis, .grid { stroke: #808080; fill: none } .grid { opacity: 0.2 } .roof { fill: none; stroke-width: 2 }
-.fp32 { stroke: #3b82f6 } .bf16 { stroke: #16a34a } .point { fill: #e2762b; fill-opacity: 0.75; stroke: #e2762b }
+.fp32 { stroke: #3b82f6 } .bf16 { stroke: #16a34a } .tiles { stroke: #a855f7 } .point { fill: #e2762b; fill-opacity: 0.75; stroke: #e2762b }
 .leader { stroke: #808080; stroke-width: 0.6; opacity: 0.6 }
 </style>"""
 
@@ -68,12 +68,12 @@ def roofs(x, y, ceilings):
     memory = ceilings["memory"]
     low, high = 10**x.low, 10**x.high
     bottom = 10**y.low
-    for kind in ("fp32", "bf16"):
+    for kind in ("fp32", "bf16", "bf16 tiles"):
         if not ceilings.get(kind):
             continue
         ridge = ceilings[kind] / memory
         start = max(low, bottom / memory)
-        yield (f'<path class="roof {kind}" d="M{x(start):.1f} {y(start * memory):.1f}L{x(ridge):.1f} {y(ceilings[kind]):.1f}H{x(high):.1f}"/>'
+        yield (f'<path class="roof {kind.split()[-1]}" d="M{x(start):.1f} {y(start * memory):.1f}L{x(ridge):.1f} {y(ceilings[kind]):.1f}H{x(high):.1f}"/>'
                f'<text x="{x(ridge) + 34:.1f}" y="{y(ceilings[kind]) - 6:.1f}">{kind} {ceilings[kind]:.0f} GFLOP/s</text>')
     at = max(low, bottom / memory) * 2
     yield f'<text x="{x(at) + 8:.1f}" y="{y(at * memory) + 16:.1f}">memory {memory:.0f} GB/s</text>'
@@ -82,8 +82,9 @@ def roofs(x, y, ceilings):
 def write_svg(path, case, profile, precision, ceilings):
     points = points_of(profile)
     x = Scale(0.1, 1000, LEFT, WIDTH - RIGHT)
-    y = Scale(1, 1000, HEIGHT - BOTTOM, TOP)
-    inside = [(op, min(max(i, 0.1), 1000), min(max(rate, 1), 1000), share) for op, i, rate, share in points]
+    top = 10000 if max(ceilings.get(kind, 0) for kind in ("fp32", "bf16", "bf16 tiles")) > 1000 else 1000
+    y = Scale(1, top, HEIGHT - BOTTOM, TOP)
+    inside = [(op, min(max(i, 0.1), 1000), min(max(rate, 1), top), share) for op, i, rate, share in points]
     share_of_floor = 100 * profile["needed_flops"] / profile["ceiling_flops"] / profile["seconds"] if profile["ceiling_flops"] else 0
     title = f"A step of {case}, {precision}: {share_of_floor:.0f} % of its counted floor at the ceiling"
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">', STYLE,

@@ -100,6 +100,14 @@ class Run:
             self.ceiling[key] = max(self.ceiling.get(key, 0), rate)
         return self.o.threads == 1 or now["fp32", self.o.threads] >= SHARED_CORE * now["fp32", 1]
 
+    def roof_of(self, precision):
+        """Which ceiling products of that precision run against, at the level that the environment or the processor chooses."""
+        level = os.environ.get("STLORA_CPU_LEVEL")
+        for roof, needed in (("bf16 tiles", "avx512-amx"), ("bf16", "avx512-bf16")):
+            if precision == "bf16" and self.ceiling.get((roof, 1)) and level in (None, needed):
+                return roof
+        return "fp32"
+
     # ---- ceilings and kernels ----
 
     def ceilings(self):
@@ -141,7 +149,7 @@ class Run:
             step = self.ours.get(("qwen2-0.5b", "dense512", "all-linear"))
             if step:
                 self.add("optimizer", case, threads, "extra_of_measured_step", 0.1 * extra / step["seconds_per_step"], "%")
-            rate = self.ceiling.get(("bf16", threads)) or self.ceiling[("fp32", threads)]
+            rate = self.ceiling.get((self.roof_of("bf16"), threads))
             if rate:  # a step of 512 tokens is 512 (4 P + attention) = 512 * 2.053 GFLOP at least
                 self.add("optimizer", case, threads, "extra_of_floor_step", 0.1 * extra / (512 * 2.053 / rate), "%")
 
@@ -200,7 +208,7 @@ class Run:
 
     def of_sustained(self, case, m, *readings):
         """The floor at what registers alone kept up before and after, beside other tenants."""
-        rates = [reading[m["precision"] + " sustained", self.o.threads] for reading in readings]
+        rates = [reading[self.roof_of(m["precision"]) + " sustained", self.o.threads] for reading in readings]
         if all(rates) and "of_floor" in m:
             kept_up = len(rates) / sum(1 / rate for rate in rates)
             self.add("step", case, self.o.threads, "sustained_ceiling", kept_up, "GFLOP/s")
