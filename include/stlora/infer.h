@@ -72,7 +72,8 @@ STLORA_API STLORA_NODISCARD stlora_status stlora_dialog_open(stlora_dialog **out
                                                              stlora_error *err);
 STLORA_API void stlora_dialog_close(stlora_dialog *dialog);
 /* stlora_dialog_say: a message of the user's, UTF-8, and the answer to it, which on_text gets as it comes; both are part of the conversation then.
- * STLORA_E_INTERRUPTED: callbacks->stop; what has come of the answer is the answer. After any other failure the conversation is as before.
+ * STLORA_E_INTERRUPTED: callbacks->stop; what has come of the answer is the answer. Where nothing has, and after any other failure, the
+ * conversation is as before.
  * STLORA_E_FORMAT: the template refuses it. STLORA_E_UNSUPPORTED: it has grown beyond the model's positions. Since 0.1. */
 STLORA_API STLORA_NODISCARD stlora_status stlora_dialog_say(stlora_dialog *dialog, const char *text, size_t length,
                                                             stlora_error *err);

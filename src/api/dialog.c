@@ -42,7 +42,7 @@ stlora_status stlora_dialog_reset(stlora_dialog *d, stlora_error *err)
     return system ? append(d->messages, "system", system, strlen(system), err) : STLORA_OK;
 }
 
-static stlora_status open(stlora_dialog *d, stlora_error *err)
+static stlora_status open_all(stlora_dialog *d, stlora_error *err)
 {
     const stlora_chat_config *c = d->config;
     STLORA_TRY(stlora_session_open(&d->session, c->model, c->adapter, c->precision, (int)c->threads, false, err));
@@ -65,7 +65,7 @@ stlora_status stlora_dialog_open(stlora_dialog **out, const stlora_params *param
     STLORA_TRY(stlora_alloc(&made, 1, sizeof *made, "a conversation", err));
     made->config = stlora_params_values(params, "chat");
     made->callbacks = callbacks;
-    stlora_status status = open(made, err);
+    stlora_status status = open_all(made, err);
     if (status != STLORA_OK) {
         stlora_dialog_close(made);
         return status;
@@ -197,7 +197,7 @@ stlora_status stlora_dialog_say(stlora_dialog *d, const char *text, size_t lengt
     const size_t before = json_array_size(d->messages);
     STLORA_TRY(append(d->messages, "user", text, length, err));
     stlora_status status = answer(d, err), kept = status;
-    if (status == STLORA_OK || status == STLORA_E_INTERRUPTED) {
+    if (status == STLORA_OK || (status == STLORA_E_INTERRUPTED && d->length > 0)) {
         kept = append(d->messages, "assistant", d->length ? d->answer : "", d->length, err);
         if (kept == STLORA_OK) return status;
     }

@@ -145,6 +145,24 @@ stlora_status stlora_continue_shape(const stlora_session *session, int64_t promp
     return STLORA_OK;
 }
 
+static stlora_status stopped(const volatile sig_atomic_t *stop, stlora_error *err)
+{
+    return stop && *stop ? stlora_fail(err, STLORA_E_INTERRUPTED, "stopped by request") : STLORA_OK;
+}
+
+/* The prompt in stretches, so that a long one can be stopped, too. */
+static stlora_status feed_prompt(stlora_decoder *decoder, const int32_t *ids, int64_t count, const float **logits,
+                                 const volatile sig_atomic_t *stop, stlora_error *err)
+{
+    enum { STRETCH = 1024 };
+    for (int64_t from = 0; from < count; from += STRETCH) {
+        if (from > 0) STLORA_TRY(stopped(stop, err));
+        STLORA_TRY(
+            stlora_decoder_feed(decoder, ids + from, count - from < STRETCH ? count - from : STRETCH, logits, err));
+    }
+    return STLORA_OK;
+}
+
 stlora_status stlora_continue(const stlora_session *session, stlora_decoder *decoder, const int32_t *prompt,
                               size_t prompt_count, size_t held, int64_t max_new, const stlora_sampling *sampling,
                               bool ignore_eos, stlora_sampler_scratch *scratch, const volatile sig_atomic_t *stop,
@@ -154,13 +172,13 @@ stlora_status stlora_continue(const stlora_session *session, stlora_decoder *dec
     const float *logits;
     int64_t vocab = session->model->config.vocab_size;
     stlora_decoder_rewind(decoder, (int64_t)held);
-    STLORA_TRY(stlora_decoder_feed(decoder, prompt + held, (int64_t)(prompt_count - held), &logits, err));
+    STLORA_TRY(feed_prompt(decoder, prompt + held, (int64_t)(prompt_count - held), &logits, stop, err));
     for (int64_t i = 0; i < max_new; i++) {
         int32_t id;
         STLORA_TRY(stlora_sample(logits, vocab, sampling, (uint64_t)i, scratch, &id, err));
         if (!ignore_eos && stlora_session_is_end(session, id)) return STLORA_OK;
         if (on_token) STLORA_TRY(on_token(context, id, err));
-        if (stop && *stop) return stlora_fail(err, STLORA_E_INTERRUPTED, "stopped by request");
+        STLORA_TRY(stopped(stop, err));
         if (i + 1 < max_new) STLORA_TRY(stlora_decoder_feed(decoder, &id, 1, &logits, err));
     }
     return STLORA_OK;
