@@ -8,6 +8,7 @@
 #include "stlora/infer.h"
 #include "train/configs.h"
 #include "train/sample.h"
+#include "train/stop_text.h"
 
 enum { SPARE_POSITIONS = 2048 }; /* so that not every turn wants a larger cache */
 
@@ -22,6 +23,7 @@ struct stlora_dialog {
     stlora_ids prompt; /* of the turn at hand; then what is made goes behind it */
     stlora_sampler_scratch scratch;
     stlora_text_stream *stream;
+    stlora_stop_text stop;
     char *answer;
     size_t length, capacity;
 };
@@ -51,6 +53,7 @@ static stlora_status open_all(stlora_dialog *d, stlora_error *err)
     STLORA_TRY(stlora_session_chat(&d->session, c->model, c->chat_template, c->now, err));
     STLORA_TRY(stlora_chat_check(d->session.chat, err));
     STLORA_TRY(stlora_session_answers(&d->session, err));
+    d->stop.word = d->session.turn_end_text;
     STLORA_TRY(stlora_text_stream_create(&d->stream, d->session.tokenizer, true, err));
     STLORA_TRY(stlora_sampler_scratch_create(&d->scratch, d->session.model->config.vocab_size, err));
     d->messages = json_array();
@@ -79,6 +82,7 @@ void stlora_dialog_close(stlora_dialog *d)
     if (!d) return;
     stlora_decoder_free(d->decoder);
     stlora_text_stream_free(d->stream);
+    stlora_stop_text_free(&d->stop);
     stlora_sampler_scratch_free(&d->scratch);
     stlora_ids_free(&d->held);
     stlora_ids_free(&d->prompt);
@@ -149,6 +153,20 @@ static stlora_status take_token(void *context, int32_t id, stlora_error *err)
     stlora_status status = stlora_text_stream_push(d->stream, id, &text, &length, err);
     if (status == STLORA_E_FORMAT) return STLORA_OK; /* a row of the model's that is no token of the tokenizer's */
     STLORA_TRY(status);
+    STLORA_TRY(stlora_stop_text_push(&d->stop, text, length, &text, &length, err));
+    STLORA_TRY(add_text(d, text, length, err));
+    return d->stop.ended ? stlora_fail(err, STLORA_E_INTERRUPTED, "the answer has ended") : STLORA_OK;
+}
+
+/* What the stream and the stop still hold. */
+static stlora_status finish(stlora_dialog *d, stlora_error *err)
+{
+    const char *text;
+    size_t length;
+    STLORA_TRY(stlora_text_stream_flush(d->stream, &text, &length, err));
+    STLORA_TRY(stlora_stop_text_push(&d->stop, text, length, &text, &length, err));
+    STLORA_TRY(add_text(d, text, length, err));
+    stlora_stop_text_flush(&d->stop, &text, &length);
     return add_text(d, text, length, err);
 }
 
@@ -179,15 +197,16 @@ static stlora_status answer(stlora_dialog *d, stlora_error *err)
     d->held.count = 0; /* unknown until it has gone well */
     d->length = 0;
     STLORA_TRY(stlora_text_stream_flush(d->stream, &text, &length, err)); /* of what a failed turn has left */
-    int32_t *given;                                                       /* the prompt grows while it is read */
+    stlora_stop_text_flush(&d->stop, &text, &length);
+    int32_t *given; /* the prompt grows while it is read */
     STLORA_TRY(stlora_alloc(&given, prompt, sizeof *given, "ids", err));
     memcpy(given, d->prompt.data, prompt * sizeof *given);
     stlora_status status = stlora_continue(&d->session, d->decoder, given, prompt, same, most, &sampling, false,
                                            &d->scratch, d->callbacks->stop, take_token, d, err);
     stlora_free(given);
+    if (d->stop.ended && status == STLORA_E_INTERRUPTED) status = STLORA_OK;
     if (status != STLORA_OK && status != STLORA_E_INTERRUPTED) return status;
-    STLORA_TRY(stlora_text_stream_flush(d->stream, &text, &length, err));
-    STLORA_TRY(add_text(d, text, length, err));
+    STLORA_TRY(finish(d, err));
     STLORA_TRY(remember(d, err));
     return status;
 }

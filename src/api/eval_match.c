@@ -49,6 +49,8 @@ static int64_t most_of(const matching *m, int64_t prompt, int64_t wanted)
 {
     const stlora_transformer *model = m->task->session.model;
     int64_t most = m->task->config->max_new_tokens, left = stlora_decoder_most(model) - prompt;
+    const char *turn_end = m->task->session.turn_end_text;
+    if (turn_end) wanted += (int64_t)strlen(turn_end); /* no fewer than its tokens */
     if (most == 0) most = m->extract == STLORA_EXTRACT_NONE ? wanted + 1 : TOKENS_TO_AN_ANSWER;
     return most > left ? left + 1 : most; /* the last one need not be fed */
 }
@@ -170,17 +172,24 @@ static stlora_status text_of(const matching *m, const int32_t *ids, int64_t coun
     return status;
 }
 
-/* The text up to the first stop string; its length, and whether there is one. */
-static size_t until_stop(const stlora_strings *stops, const char *text, size_t length, bool *found)
+/* Where `stop` begins in the text, or its end. */
+static size_t until(const char *stop, const char *text, size_t length)
 {
-    size_t end = length;
-    *found = false;
-    for (size_t i = 0; i < stops->count; i++) {
-        size_t n = strlen(stops->items[i]);
-        for (size_t at = 0; at + n <= length && at < end; at++)
-            if (memcmp(text + at, stops->items[i], n) == 0) end = at;
-        *found |= end < length;
-    }
+    const size_t n = strlen(stop);
+    for (size_t at = 0; at + n <= length; at++)
+        if (memcmp(text + at, stop, n) == 0) return at;
+    return length;
+}
+
+/* The text up to the first stop string, or to the words that end an answer; its length, and whether there are any. */
+static size_t until_stop(const matching *m, const char *text, size_t length, bool *found)
+{
+    const stlora_strings *stops = &m->task->config->stop_strings;
+    const char *turn_end = m->task->session.turn_end_text;
+    size_t end = turn_end ? until(turn_end, text, length) : length;
+    for (size_t i = 0; i < stops->count; i++)
+        end = until(stops->items[i], text, end);
+    *found = end < length;
     return end;
 }
 
@@ -192,7 +201,7 @@ static stlora_status is_enough(void *context, int64_t prompt, const int32_t *ids
     size_t length;
     (void)prompt;
     STLORA_TRY(text_of(m, ids, count, &text, &length, err));
-    (void)until_stop(&m->task->config->stop_strings, text, length, enough);
+    (void)until_stop(m, text, length, enough);
     stlora_free(text);
     return STLORA_OK;
 }
@@ -235,7 +244,7 @@ static stlora_status on_end(void *context, int64_t prompt, const int32_t *ids, i
     match *row = &m->rows[prompt];
     bool stopped;
     STLORA_TRY(text_of(m, ids, count, &row->found, &row->found_length, err));
-    row->found_length = until_stop(&task->config->stop_strings, row->found, row->found_length, &stopped);
+    row->found_length = until_stop(m, row->found, row->found_length, &stopped);
     row->found[row->found_length] = '\0';
     STLORA_TRY(stlora_extract_answer(m->extract, row->found, row->found_length, &row->answer, err));
     row->done = true;
@@ -247,14 +256,13 @@ static stlora_status on_end(void *context, int64_t prompt, const int32_t *ids, i
 stlora_status stlora_eval_match(stlora_eval_task *task, stlora_eval_result *out, stlora_error *err)
 {
     matching m = {.task = task, .extract = stlora_extract_named(task->config->extract)};
-    const stlora_completing completing = {.on_end = on_end,
-                                          .is_enough = task->config->stop_strings.count ? is_enough : NULL,
-                                          .context = &m,
-                                          .stop = task->callbacks ? task->callbacks->stop : NULL};
+    stlora_completing completing = {
+        .on_end = on_end, .context = &m, .stop = task->callbacks ? task->callbacks->stop : NULL};
     if (!task->session.tokenizer)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: no tokenizer.json there; exact-match compares texts",
                            task->config->model);
     stlora_status status = stlora_eval_read(task, take_row, &m, err);
+    if (task->config->stop_strings.count || task->session.turn_end_text) completing.is_enough = is_enough;
     if (status == STLORA_OK) status = stlora_complete(&task->session, m.prompts, task->rows, &completing, err);
     if (status == STLORA_OK) {
         out->exact_match = stlora_eval_share(m.correct, task->rows, &out->exact_match_stderr);

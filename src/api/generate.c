@@ -10,11 +10,13 @@
 #include "stlora/infer.h"
 #include "train/configs.h"
 #include "train/sample.h"
+#include "train/stop_text.h"
 
 typedef struct generator {
     stlora_session session;
     stlora_ids prompt, made;
     stlora_text_stream *stream; /* NULL without a tokenizer */
+    stlora_stop_text stop;
     char *text;
     size_t length, capacity;
     const stlora_infer_callbacks *callbacks;
@@ -69,6 +71,7 @@ static stlora_status encode_messages(generator *g, const stlora_generate_config 
     STLORA_TRY(render_messages(g, c, &text, err));
     stlora_status status = stlora_encode(g->session.encoder, text.text, text.length, false, &g->prompt, err);
     if (status == STLORA_OK) status = stlora_session_answers(&g->session, err);
+    if (!c->ignore_eos) g->stop.word = g->session.turn_end_text;
     stlora_chat_text_free(&text);
     return status;
 }
@@ -118,6 +121,20 @@ static stlora_status take_token(void *context, int32_t id, stlora_error *err)
     stlora_status status = stlora_text_stream_push(g->stream, id, &text, &length, err);
     if (status == STLORA_E_FORMAT) return STLORA_OK;
     STLORA_TRY(status);
+    STLORA_TRY(stlora_stop_text_push(&g->stop, text, length, &text, &length, err));
+    STLORA_TRY(add_text(g, text, length, err));
+    return g->stop.ended ? stlora_fail(err, STLORA_E_INTERRUPTED, "the answer has ended") : STLORA_OK;
+}
+
+/* What the stream and the stop still hold. */
+static stlora_status finish(generator *g, stlora_error *err)
+{
+    const char *text;
+    size_t length;
+    STLORA_TRY(stlora_text_stream_flush(g->stream, &text, &length, err));
+    STLORA_TRY(stlora_stop_text_push(&g->stop, text, length, &text, &length, err));
+    STLORA_TRY(add_text(g, text, length, err));
+    stlora_stop_text_flush(&g->stop, &text, &length);
     return add_text(g, text, length, err);
 }
 
@@ -135,11 +152,9 @@ static stlora_status run(generator *g, const stlora_generate_config *c, stlora_e
     if (status == STLORA_OK)
         status = stlora_continue(s, decoder, g->prompt.data, g->prompt.count, 0, most, &sampling, c->ignore_eos,
                                  &scratch, g->callbacks ? g->callbacks->stop : NULL, take_token, g, err);
+    if (g->stop.ended && status == STLORA_E_INTERRUPTED) status = STLORA_OK;
     if (g->stream && (status == STLORA_OK || status == STLORA_E_INTERRUPTED)) {
-        const char *text;
-        size_t length;
-        stlora_status rest = stlora_text_stream_flush(g->stream, &text, &length, err);
-        if (rest == STLORA_OK) rest = add_text(g, text, length, err);
+        stlora_status rest = finish(g, err);
         if (status == STLORA_OK) status = rest;
     }
     stlora_sampler_scratch_free(&scratch);
@@ -169,6 +184,7 @@ stlora_status stlora_generate(const stlora_params *params, const stlora_infer_ca
         g.text = NULL;
     }
     stlora_text_stream_free(g.stream);
+    stlora_stop_text_free(&g.stop);
     stlora_ids_free(&g.prompt);
     stlora_ids_free(&g.made);
     stlora_free(g.text);

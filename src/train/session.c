@@ -60,8 +60,11 @@ stlora_status stlora_session_answers(stlora_session *session, stlora_error *err)
     if (!session->encoder) return STLORA_OK;
     STLORA_TRY(stlora_chat_after_answer(session->chat, &after, err));
     stlora_status status = stlora_encode(session->encoder, after, strlen(after), false, &ids, err);
+    const size_t word = strcspn(after, " \t\r\n");
     if (status == STLORA_OK && ids.count && stlora_tokenizer_is_added(session->tokenizer, ids.data[0]))
         session->turn_end = ids.data[0];
+    else if (status == STLORA_OK && word > 0)
+        status = stlora_strdup_n(&session->turn_end_text, after, word, err);
     stlora_ids_free(&ids);
     stlora_free(after);
     return status;
@@ -70,11 +73,13 @@ stlora_status stlora_session_answers(stlora_session *session, stlora_error *err)
 void stlora_session_end_text(stlora_session *session)
 {
     stlora_chat_free(session->chat);
+    stlora_free(session->turn_end_text);
     stlora_encoder_free(session->encoder);
     stlora_tokenizer_free(session->tokenizer);
     session->encoder = NULL;
     session->tokenizer = NULL;
     session->chat = NULL;
+    session->turn_end_text = NULL;
 }
 
 void stlora_session_close(stlora_session *session)

@@ -20,8 +20,10 @@ typedef struct stlora_session {
     stlora_chat *chat;           /* how rows of messages are written; NULL until stlora_session_chat */
     stlora_lora *lora;           /* NULL = the base alone */
     stlora_dtype act;
-    int32_t eos;      /* the token appended for training; -1 = none */
-    int32_t turn_end; /* the token that ends an answer; -1 = none, or not asked for */
+    int32_t eos; /* the token appended for training; -1 = none */
+    /* What ends an answer, once it was asked for: a token (-1 = none), or else words (NULL = none). */
+    int32_t turn_end;
+    char *turn_end_text;
 } stlora_session;
 
 /* stlora_session_open: model_dir is needed; adapter_dir may be NULL; precision "auto", "fp32" or "bf16". auto: bf16 where the
@@ -34,8 +36,8 @@ void stlora_session_close(stlora_session *session);
 STLORA_NODISCARD stlora_status stlora_session_chat(stlora_session *session, const char *model_dir, const char *choice,
                                                    const char *now, stlora_error *err);
 
-/* stlora_session_answers: from now on the token that the chat template writes behind an answer is an end token, too, where it is an added token
- * of the tokenizer: a base model's own end tokens do not have it. */
+/* stlora_session_answers: finds what the chat template writes behind an answer. Where it begins with an added token of the tokenizer, that is an end
+ * token from now on: a base model's own end tokens do not have it. Otherwise turn_end_text is its first word. */
 STLORA_NODISCARD stlora_status stlora_session_answers(stlora_session *session, stlora_error *err);
 
 /* stlora_session_end_text: frees tokenizer, encoder and chat template early, for a session that has read all its text. */

@@ -311,14 +311,14 @@ static stlora_status keep_params(stlora_trainer *t, const stlora_params *params,
                               t->config.data.items, t->config.data.count, err);
 }
 
-/* A model can only be seen to stop at a token. */
 static stlora_status check_answers(stlora_trainer *t, stlora_error *err)
 {
     STLORA_TRY(stlora_session_answers(&t->session, err));
     if (t->session.turn_end < 0)
         stlora_log(&t->callbacks.log, STLORA_LOG_WARNING,
-                   "the chat template ends an answer with no added token of tokenizer.json, so that generation will not know "
-                   "where it ends; zephyr and alpaca, which are built in, write the model's end token");
+                   "the chat template ends an answer with %s, so that other programs may not see where it ends; zephyr and "
+                   "alpaca, which are built in, write the model's end token",
+                   t->session.turn_end_text ? "words that are no added token of tokenizer.json" : "nothing");
     return STLORA_OK;
 }
 

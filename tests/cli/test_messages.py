@@ -1,6 +1,7 @@
 """Rows of messages through train, eval and score: what is learnt, the same bits after a resume, and refusals with their line."""
 import json
 import math
+import re
 import shutil
 import unittest
 
@@ -122,6 +123,22 @@ class Messages(CommandTest):
         self.refuse(3, ["empty.json", "no messages"], "generate", "--model", MODEL, "--messages", self.write("empty.json", "[]"), "--chat-template", "zephyr")
         self.refuse(3, ["odd.json: ", "take turns"], "generate", "--model", MODEL, "--chat-template", "gemma",
                     "--messages", self.write("odd.json", json.dumps([{"role": "assistant", "content": "a"}])))
+
+    def test_words_that_end_an_answer_end_it(self):
+        """The template ends an answer by words that the model is about to say, and that come in several tokens."""
+        messages = self.write("messages.json", json.dumps({"messages": messages_of(lines_of(HELD_OUT)[0])[:1]}))
+        template = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{{ END if m.role == 'assistant' else eos_token }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+        def made(end, *flags):
+            file = self.write("t.jinja", template.replace("END", repr(end)))
+            done = self.run_command("generate", "--model", MODEL, "--messages", messages, "--chat-template", file, "--temperature", 2, "--seed", 1, "--max-new-tokens", 40, *flags)
+            return done.out[:-1]
+        whole = made("")
+        words = re.search(r"\S{5}", whole[4:]).group()
+        self.assertEqual(made(words), whole[:whole.index(words)])
+        self.assertEqual(made(words, "--ignore-eos")[:len(whole)], whole)
+        self.assertEqual(made(words[:3] + "never" + "\nmore"), whole)
+        chat = self.run_command("chat", "--model", MODEL, "--chat-template", "t.jinja", "--max-new-tokens", 12, stdin="Two pears").out
+        self.assertNotEqual(chat, "\n")
 
     def test_a_template_whose_answers_do_not_end_in_a_token_is_told(self):
         few = self.few_rows(1, "few.jsonl", self.rows)
