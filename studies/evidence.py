@@ -126,7 +126,7 @@ def sure(found):
 
 
 def order_of(arm):
-    known = ["stable-lora", *(method for methods in PANELS.values() for method in methods)]
+    known = ["lora", "stable-lora", *(method for methods in PANELS.values() for method in methods)]
     method, _, ratio = arm.partition(" ")
     return known.index(method) if method in known else len(known), float(ratio or 0)
 
@@ -135,7 +135,7 @@ def cells_table(parts):
     """Arm by arm, over the cells of all parts: against lora at the same rate, and against the best ratio of the part's grid at that rate."""
     yield "| arm | cells | better than lora | neither | worse | least, median, greatest difference | within a deviation of the best ratio, or better |"
     yield "|---|---|---|---|---|---|---|"
-    for arm in sorted({arm for part in parts for arm in part.losses} - {"lora"}, key=order_of):
+    for arm in sorted({arm for part in parts for arm in part.losses}, key=order_of):
         found, near = [], 0
         for part in parts:
             for rate, cell in part.losses.get(arm, {}).items():
@@ -151,7 +151,31 @@ def cells_table(parts):
         worse = sum(sure(f) > 0 or f[0] == float("inf") for f in found)
         better = sum(sure(f) < 0 for f in found)
         ends = ", ".join(f"{v:+.4f}" for v in (middles[0], statistics.median(middles), middles[-1]))
-        yield f"| {arm} | {len(found)} | {better} | {len(found) - better - worse} | {worse} | {ends} | {near} ({100 * near / len(found):.0f} %) |"
+        against = f"{better} | {len(found) - better - worse} | {worse} | {ends}" if arm != "lora" else "| | |"
+        yield f"| {arm} | {len(found)} | {against} | {near} ({100 * near / len(found):.0f} %) |"
+
+
+def same_loss_rate(part, loss):
+    """The learning rate, up to its best, at which lora comes to this loss: its curve between the cells is straight in the logarithm of the rate. None beyond it."""
+    curve = sorted((rate, mean(cell.values())) for rate, cell in part.whole("lora").items() if rate <= part.best("lora")[1])
+    for (low, worse), (high, better) in zip(curve, curve[1:]):
+        if better <= loss <= worse:
+            return low * (high / low) ** ((worse - loss) / (worse - better))
+    return None
+
+
+def rates_table(part):
+    """Each arm as a plain LoRA of another learning rate."""
+    rates = sorted(rate for rate in part.losses["lora"] if rate < part.best("lora")[1])
+    yield "| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"
+    yield "|" + "---|" * (1 + len(rates))
+    for arm in sorted(set(part.losses) - {"lora"}, key=order_of):
+        cells = []
+        for rate in rates:
+            same = same_loss_rate(part, mean(part.losses[arm][rate].values())) if rate in part.whole(arm) else None
+            lowest = mean(part.losses["lora"][rates[0]].values())
+            cells.append(f"{same / rate:.2f}" if same else "below" if mean(part.losses[arm][rate].values()) > lowest else "above")
+        yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
 def paired(part, arm, other):
@@ -373,6 +397,7 @@ def main():
               "resume": lambda: resume_table(o.results / "resume.csv"), "choice": lambda: choice_table(o.results / "choice.csv")}
     for name, part in parts.items():
         tables[name] = lambda part=part: part_table(part)
+        tables[f"{name} as rates"] = lambda part=part: rates_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")
         if part in grids:
             draw(part, o.plots)

@@ -54,7 +54,7 @@ def parts():
     yield grid("w64", "shakespeare", "all", LONG, "2e-4:3.2e-3:x4", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "4e-4:6.4e-3:x4")
     yield grid("w64", "shakespeare", "all", DECISIVE, "1e-4:6.4e-3:x4")
-    yield grid("w128", "shakespeare", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    yield grid("w128", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"], "4e-4:6.4e-3:x4")
     yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
     yield grid("w256", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4")
     yield grid("w512", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4", steps=100)

@@ -71,9 +71,16 @@ def held_out_loss(model, ids):
     return sum(loss_of(model, windows(ids, starts[i:i + BATCH])).item() for i in range(0, 64, BATCH)) / (64 // BATCH)
 
 
-def rate_at(step, steps, peak):
+def cooled(start):
+    """The last step of a run that is cooled from `start` on."""
+    return start + start // 10
+
+
+def rate_at(step, steps, peak, start=None):
     if step < WARMUP:
         return peak * (step + 1) / WARMUP
+    if start is not None and step > start:
+        return rate_at(start, steps, peak) * (cooled(start) - step) / (cooled(start) - start)
     return peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP))))
 
 
@@ -92,10 +99,12 @@ def main():
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cool-from", type=int, help="leave the cosine after this step: straight down to 0 in a tenth as many steps again, and end there")
     parser.add_argument("--fp32", action="store_true")
     o = parser.parse_args()
     if o.width % HEAD:
         raise SystemExit(f"pretrain.py: --width is {o.width}; wanted a multiple of {HEAD}")
+    last = o.steps if o.cool_from is None else cooled(o.cool_from)
     torch.set_num_threads(o.threads)
     o.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -118,9 +127,9 @@ def main():
     print(f"width {o.width}: {parameters / 1e6:.2f} M parameters, {len(train_ids) / 1e6:.2f} M tokens, {len(held_ids)} held out, from step {first}", flush=True)
 
     losses, begin = [], time.monotonic()
-    for step in range(first, o.steps):
+    for step in range(first, last):
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, o.steps, peak)
+            group["lr"] = rate_at(step, o.steps, peak, o.cool_from)
         starts = torch.randint(len(train_ids) - LENGTH - 1, (BATCH,), generator=draw).tolist()
         loss = train_loss(model, windows(train_ids, starts), bf16=not o.fp32)
         optimizer.zero_grad()
@@ -128,7 +137,7 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        if (step + 1) % EVERY == 0 or step + 1 == o.steps:
+        if (step + 1) % EVERY == 0 or step + 1 == last:
             curve.append((step + 1, (step + 1) * BATCH * LENGTH, sum(losses) / len(losses), held_out_loss(model, held_ids)))
             losses = []
             print("step {} tokens {} loss {:.4f} held out {:.4f}".format(*curve[-1]), flush=True)
@@ -143,7 +152,7 @@ def main():
         table = csv.writer(file)
         table.writerow(("step", "tokens", "train_loss", "held_out_loss"))
         table.writerows((s, t, f"{a:.5f}", f"{b:.5f}") for s, t, a, b in curve)
-    facts = {"width": o.width, "layers": LAYERS, "parameters": parameters, "vocabulary": VOCABULARY, "steps": o.steps, "batch": BATCH, "length": LENGTH,
+    facts = {"width": o.width, "layers": LAYERS, "parameters": parameters, "vocabulary": VOCABULARY, "steps": last, "cosine_to": o.steps, "batch": BATCH, "length": LENGTH,
              "peak_learning_rate": peak, "seed": 0, "tokens_of_corpus": len(train_ids), "held_out_loss": curve[-1][3], "seconds": round(seconds),
              "products": "float32" if o.fp32 else "bfloat16", "threads": o.threads, "torch": torch.__version__,
              "transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
