@@ -2,7 +2,7 @@
 did, over layers and seeds, in studies/results/PART.pairs.csv. evidence.py makes the page's tables and plots of them.
 
     python3 studies/study.py --build build --bases bases --rows rows --output-dir study [--part stop-rule-0.0008,...] [--list]
-    python3 studies/study.py --build build --reduced --output-dir study          the embedded model only, a quarter of an hour
+    python3 studies/study.py --build build --reduced --output-dir study          the embedded model's part alone, minutes
 
 A part is a base, a task, the adapted maps and a grid. Every arm of a part gets the same learning rates, seeds, rows and steps. A part that was cut off
 goes on where it stopped. --list prints the parts with their runs.
@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 SEEDS = "1:5:+1"
 FOUR_RATIOS = "5e-4,2e-3,5e-3,2e-2"  # the paper's are 5e-4 to 5e-3; the last one is for runs as short as these
 TWO_RATIOS = "5e-4,5e-3"
+REDUCED = "demo-extraction-all"
 # Arms beside compare's own methods: name -> flags.
 ARMS = {
     "auto-horizon": "--shrink-ratio auto --shrink-rule horizon",
@@ -52,17 +53,13 @@ def parts():
                           flags=("--lr-scheduler-type", "constant"))
         yield f"stop-rule-{rate:g}", part
     yield grid("w64", "shakespeare", "all", LONG, "2e-4:3.2e-3:x4", steps=1000, name="-long")
-    yield grid("demo", "extraction", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
     yield grid("w64", "shakespeare", "all", DECISIVE, "1e-4:6.4e-3:x4")
     yield grid("w128", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"], "4e-4:6.4e-3:x4")
     yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
     yield grid("w256", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4")
     yield grid("w512", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4", steps=100)
     yield grid("w64", "wikitext", "all", LONG, "4e-4:6.4e-3:x4")
-
-
-def reduced():
-    yield "reduced-extraction-all", Part("demo", "extraction", "all", FIRST, "2e-4:3.2e-3:x2", "5e-3,2e-2", "1:3:+1", 60, LINEAR)
 
 
 def files_of(o, part):
@@ -138,8 +135,8 @@ def main():
     parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--list", action="store_true")
     o = parser.parse_args()
-    all_parts = dict(reduced() if o.reduced else parts())
-    chosen = [name for name in o.part.split(",") if name] or list(all_parts)
+    all_parts = dict(parts())
+    chosen = [name for name in o.part.split(",") if name] or ([REDUCED] if o.reduced else list(all_parts))
     unknown = [name for name in chosen if name not in all_parts]
     if unknown:
         sys.exit(f"study.py: no part {unknown[0]}; there are {', '.join(all_parts)}")
