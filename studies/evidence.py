@@ -120,6 +120,18 @@ def main_table(parts):
         yield f"| {word} | " + " | ".join(cells) + " |"
 
 
+def rivals_table(parts):
+    """Each rival at its best less stable-lora at its best rate and ratio, and at its best rate with the smallest ratio."""
+    rivals = ("lora", "lr-a-4", "init-a-0.1", "lora+", "riemannian", "lora-rite")
+    yield "| part | less | " + " | ".join(rivals) + " |"
+    yield "|" + "---|" * (2 + len(rivals))
+    for part in parts:
+        shrunk = sorted(part.arms_of("stable-lora"), key=order_of)
+        for words, arms in ((f"stable-lora, best of {len(shrunk)} ratios", shrunk), (shrunk[0], shrunk[:1])):
+            found = [part.difference(part.best(arm), part.best(*arms)) if arm in part.losses else None for arm in rivals]
+            yield f"| {part.name} | {words} | " + " | ".join(("**" + signed(f) + "**" if sure(f) else signed(f)) if f else "" for f in found) + " |"
+
+
 def sure(found):
     """Below 0, above 0, or neither (0): what an interval says."""
     return -1 if found[2] is not None and found[2] < 0 else 1 if found[1] is not None and found[1] > 0 else 0
@@ -392,7 +404,7 @@ def main():
     stops = sorted((part for name, part in parts.items() if name.startswith("stop-rule")), key=lambda part: float(part.runs[0]["learning_rate"]))
     short, long = ([part for part in grids if (part.steps >= LONG) == is_long] for is_long in (False, True))
     o.plots.mkdir(parents=True, exist_ok=True)
-    tables = {"main": lambda: main_table(grids), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
+    tables = {"main": lambda: main_table(grids), "rivals": lambda: rivals_table(grids), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
               "stop rule": lambda: stop_table(stops), "storage": lambda: storage_table(o.results / "bf16_storage.csv"),
               "resume": lambda: resume_table(o.results / "resume.csv"), "choice": lambda: choice_table(o.results / "choice.csv")}
     for name, part in parts.items():
