@@ -83,7 +83,7 @@ static stlora_status encode_prompt(const matching *m, const stlora_row *row, int
     stlora_encoder *encoder = m->task->session.encoder;
     stlora_ids *ids = &m->task->ids;
     const bool chat = row->kind == STLORA_ROW_MESSAGES;
-    size_t prompt_ids, all;
+    size_t prompt_ids;
     bool is_prefix;
     if (chat) {
         ids->count = 0;
@@ -91,8 +91,7 @@ static stlora_status encode_prompt(const matching *m, const stlora_row *row, int
         *wanted = (int64_t)ids->count;
     } else {
         STLORA_TRY(stlora_encode_row(encoder, NULL, row, ids, &prompt_ids, &is_prefix, err));
-        all = ids->count;
-        *wanted = all > prompt_ids ? (int64_t)(all - prompt_ids) : 0;
+        *wanted = ids->count > prompt_ids ? (int64_t)(ids->count - prompt_ids) : 0;
     }
     ids->count = 0;
     return stlora_encode(encoder, row->prompt, row->prompt_length, !chat, ids, err);
@@ -104,9 +103,6 @@ static stlora_status take_prompt(matching *m, const stlora_row *row, stlora_erro
     stlora_ids *ids = &task->ids;
     size_t n = (size_t)task->rows;
     int64_t wanted;
-    if (!task->session.encoder)
-        return stlora_fail(err, STLORA_E_FORMAT, "%s: a {%s} row needs the model's tokenizer.json, and there is none",
-                           row->where, stlora_row_kind_name(row->kind));
     STLORA_TRY(encode_prompt(m, row, &wanted, err));
     if (ids->count == 0)
         return stlora_fail(err, STLORA_E_FORMAT, "%s: the prompt gives no token to go on from", row->where);
