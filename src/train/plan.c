@@ -283,6 +283,7 @@ static stlora_status search_all(search *s, const stlora_transformer *model, cons
 stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lora *lora, const stlora_plan_task *task,
                                 int64_t budget, stlora_pass_shape *out, stlora_error *err)
 {
+    enum { UNSURE = 256 << 10 }; /* bytes by which what the process itself holds differs from start to start, several times over */
     search s;
     const size_t available = (size_t)budget > task->fixed ? (size_t)budget - task->fixed : 0;
     STLORA_TRY(search_all(&s, model, lora, task, available, err));
@@ -290,7 +291,7 @@ stlora_status stlora_plan_shape(const stlora_transformer *model, const stlora_lo
         return stlora_fail(
             err, STLORA_E_NOMEM,
             "--max-memory: this run needs at least %zu MiB beside the checkpoint's files, given %lld MiB",
-            ((s.least + task->fixed) >> 20) + 1, (long long)(budget >> 20));
+            ((s.least + task->fixed + UNSURE) >> 20) + 1, (long long)(budget >> 20));
     *out = s.best;
     return STLORA_OK;
 }
