@@ -139,6 +139,8 @@ static const stlora_segment prefill[] = {{0, 16, 0, 47}, {16, 2, 47, 2}};
 static const stlora_segment two_rows[] = {{0, 65, 0, 65}, {65, 31, 65, 31}};
 static const stlora_segment long_row[] = {{0, 129, 0, 129}};
 static const stlora_segment longer_rows[] = {{0, 7, 0, 7}, {7, 201, 7, 201}};
+static const stlora_segment edges[] = {
+    {0, 1, 0, 1}, {1, 31, 1, 31}, {32, 33, 32, 33}, {65, 64, 65, 64}, {129, 65, 129, 65}};
 
 /* Flags of a row. */
 enum { PLAIN = 0, BIAS = 1, ADD = 2, IN_PLACE = 4, NO_W = 8, OTHER = 16 };
@@ -291,6 +293,13 @@ static const op_case op_cases[] = {
     {ATTENTION(long_row, 2, 1, 8, 0, 1)},
     {ATTENTION(one_row, 1, 1, 256, 0, 0.0625)},
     {ATTENTION(longer_rows, 3, 1, 16, 0, 0.5)},
+    {ATTENTION(edges, 1, 1, 32, 0, 0.2)},
+    {ATTENTION(edges, 1, 1, 96, 4, 0.1)},
+    {ATTENTION(edges, 1, 1, 128, 0, 0.09)},
+    {ATTENTION(one_row, 2, 2, 256, 0, 0.0625)},
+    {WINDOW(edges, 2, 1, 64, 0, 0.125, 20)},
+    {WINDOW(longer_rows, 2, 1, 32, 8, 0.2, 70)},
+    {WINDOW(prefill, 2, 1, 64, 0, 0.125, 37)},
     {WINDOW(one_row, 2, 1, 6, 0, 0.4, 1)},
     {WINDOW(pack, 4, 2, 16, 3, 0.25, 4)},
     {WINDOW(decode, 4, 2, 24, 0, 0.125, 5)},

@@ -169,7 +169,7 @@ static void test_bits_of_ref(void **state)
 
 static void try_queries_alone(const tables *all, stlora_dtype act, int64_t dim, int64_t window)
 {
-    enum { HEADS = 2, ROW = 150, MOST = ROW * HEADS * 64 };
+    enum { HEADS = 2, ROW = 150, MOST = ROW * HEADS * 96 };
     static stlora_segment alone[ROW];
     static float q[MOST], k[MOST], v[MOST], o[2][MOST], lse[2][ROW * HEADS];
     const int64_t width = HEADS * dim;
@@ -207,7 +207,7 @@ static void try_queries_alone(const tables *all, stlora_dtype act, int64_t dim, 
 static void test_queries_alone(void **state)
 {
     (void)state;
-    static const int64_t dims[] = {1, 8, 12, 32, 33, 64}, windows[] = {0, 1, 20, 100};
+    static const int64_t dims[] = {1, 8, 12, 32, 33, 64, 96}, windows[] = {0, 1, 20, 100};
     tables all;
     tables_open(&all, 2);
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {

@@ -271,6 +271,17 @@ static void sum_work(const void *context, int64_t task, int thread)
     }
 }
 
+/* dk and dv of all kv heads from those of the query heads. */
+static void sum_all_heads(const attention_grad_plan *plan)
+{
+    const stlora_attention_grad_args *a = plan->args;
+    int64_t tasks = 0;
+    for (int64_t s = 0; s < a->segment_count; s++)
+        tasks += (a->segments[s].k_count + KEYS_OF_A_SUM - 1) / KEYS_OF_A_SUM * a->kv_heads;
+    const double nanoseconds = 2.0 * (double)(plan->keys * a->heads * a->head_dim);
+    stlora_team_run(plan->table->team, tasks, nanoseconds, sum_work, plan);
+}
+
 static void cpu_attention_grad(const stlora_backend *table, const stlora_attention_grad_args *a)
 {
     const int64_t dim = a->head_dim;
@@ -283,9 +294,8 @@ static void cpu_attention_grad(const stlora_backend *table, const stlora_attenti
     p.dq = a->work;
     p.dk = p.dq + a->heads * dim * p.ldq;
     p.dv = p.dk + a->heads * dim * p.keys;
-    int64_t tasks = 0, longest = 1;
+    int64_t longest = 1;
     for (int64_t s = 0; s < a->segment_count; s++) {
-        tasks += (a->segments[s].k_count + KEYS_OF_A_SUM - 1) / KEYS_OF_A_SUM * a->kv_heads;
         if (a->segments[s].q_count > longest) longest = a->segments[s].q_count;
     }
     grad_scratch w;
@@ -295,7 +305,7 @@ static void cpu_attention_grad(const stlora_backend *table, const stlora_attenti
     assert(grad_scratch_lay_out(&w, NULL, p.pairs, dim, p.chunk) <= (int64_t)STLORA_CPU_BLOCK_BYTES);
     const double pairs = attention_pairs(a->segments, a->segment_count, a->window) * (double)a->heads;
     stlora_team_run(table->team, a->segment_count * a->heads, pairs * (0.15 * (double)dim + 1), head_work, &p);
-    stlora_team_run(table->team, tasks, 2.0 * (double)(p.keys * a->heads * dim), sum_work, &p);
+    sum_all_heads(&p);
 }
 
 #endif
