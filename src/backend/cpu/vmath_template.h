@@ -29,11 +29,13 @@ ALWAYS_INLINE vf vf_exp(vf x)
 }
 
 /* 2^y for y that does not overflow, as attention's: y = n + r, |r| <= 1/2; 2^r = 1 + r h(r), the polynomial of degree 6 whose relative error,
- * 3e-9, is the least. Splitting y takes additions only, which have pipes of their own. -inf -> 0, NaN -> NaN. */
+ * 3e-9, is the least. Splitting y takes additions only, which have pipes of their own. Below 2^-100 it is zero, which no sum of a softmax can
+ * tell: some processors take a hundred cycles for whatever a denormal number comes into, and these would soon become some. -inf -> 0, NaN -> NaN. */
 ALWAYS_INLINE vf vf_exp2(vf y)
 {
     const vf magic = vf_set1(0x1.8p23f);
-    y = vf_max(vf_set1(-160.0f), y); /* a NaN is the second operand and stays */
+    const vm tiny = vf_lt(y, vf_set1(-100.0f)); /* a NaN is not below */
+    y = vf_max(vf_set1(-100.0f), y);            /* a NaN is the second operand and stays */
     const vf n = vf_sub(vf_add(y, magic), magic), r = vf_sub(y, n);
     vf p = vf_set1(0x1.470b4ap-13f);
     p = vf_fma(p, r, vf_set1(0x1.5f7276p-10f));
@@ -42,7 +44,7 @@ ALWAYS_INLINE vf vf_exp2(vf y)
     p = vf_fma(p, r, vf_set1(0x1.ebfbe2p-3f));
     p = vf_fma(p, r, vf_set1(0x1.62e432p-1f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_scale2(p, n);
+    return vf_select(tiny, vf_zero(), vf_scale2(p, n));
 }
 
 /* 1 / (1 + exp(-x)) */
