@@ -470,7 +470,7 @@ static void amx_product(const stlora_backend *table, const stlora_product_args *
     if (p.blocks == 0) p.blocks = 1; /* nothing to add, but y is to be written */
     p.x_as_is = a->in % AMX_STEP == 0 && amx_rows_spread(a->x.ld);
     amx_partition(&p);
-    const double nanoseconds = (double)a->out * ((double)a->in + (double)a->rank) * (0.05 + 0.0004 * (double)a->tokens);
+    const double nanoseconds = (double)a->out * ((double)a->in + (double)a->rank) * (0.1 + 0.0015 * (double)a->tokens);
     stlora_team_run(table->team, p.column_tasks * p.token_blocks, nanoseconds, amx_work, &p);
 }
 
