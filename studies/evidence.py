@@ -80,7 +80,7 @@ def signed(found, digits=4):
 
 def part_table(part):
     rates = [rate for rate in SHOWN_RATES if rate in part.losses["lora"]]
-    yield "| arm | best rate | held-out loss there, mean ± sd | less lora, each at its best | " + " | ".join(f"less lora at {rate:g}" for rate in rates) + " | diverged |"
+    yield "| arm | best rate | held-out loss there, mean ± sd | less lora, each at its best | " + "".join(f"less lora at {rate:g} | " for rate in rates) + "diverged |"
     yield "|" + "---|" * (5 + len(rates))
     base = part.best("lora")
     for words, arms in arms_of_table(part):
@@ -99,7 +99,7 @@ def part_table(part):
         diverged = sum(value is None for arm in arms for cell in part.losses[arm].values() for value in cell.values())
         less = "" if words == "lora" else signed(part.difference(at, base))
         spread = f" ± {statistics.stdev(losses):.4f}" if len(losses) > 1 else ""
-        yield f"| {words} | {at[1]:g}{edge} | {mean(losses):.4f}{spread} | {less} | " + " | ".join(same) + f" | {diverged or ''} |"
+        yield f"| {words} | {at[1]:g}{edge} | {mean(losses):.4f}{spread} | {less} | " + "".join(f"{cell} | " for cell in same) + f"{diverged or ''} |"
 
 
 def main_table(parts):
@@ -245,7 +245,8 @@ def pairs_table(path):
         lines = [line for line in csv.DictReader(file) if line["method"] == "stable-lora"]
     if not lines:
         return
-    rates = [rate for rate in SHOWN_RATES if any(float(line["learning_rate"]) == rate for line in lines)]
+    every = sorted({float(line["learning_rate"]) for line in lines})
+    rates = [rate for rate in SHOWN_RATES if rate in every] or every
     yield "| map | n to m | shrink ratio | " + " | ".join(f"stopped at {rate:g}" for rate in rates) + " |"
     yield "|" + "---|" * (3 + len(rates))
     for kind in dict.fromkeys(line["map"] for line in lines):
@@ -400,7 +401,7 @@ def main():
     parser.add_argument("--plots", type=Path, default=HERE.parent / "docs" / "evidence")
     o = parser.parse_args()
     parts = {path.stem: Part(path) for path in sorted(o.results.glob("*-*.csv")) if not path.stem.endswith(".pairs")}
-    grids = [part for part in parts.values() if len(part.losses["lora"]) > 1]
+    grids = [part for part in parts.values() if not part.name.startswith("stop-rule")]
     stops = sorted((part for name, part in parts.items() if name.startswith("stop-rule")), key=lambda part: float(part.runs[0]["learning_rate"]))
     short, long = ([part for part in grids if (part.steps >= LONG) == is_long] for is_long in (False, True))
     o.plots.mkdir(parents=True, exist_ok=True)
@@ -411,7 +412,7 @@ def main():
         tables[name] = lambda part=part: part_table(part)
         tables[f"{name} as rates"] = lambda part=part: rates_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")
-        if part in grids:
+        if len(part.losses["lora"]) > 1:
             draw(part, o.plots)
     draw_differences(grids, o.plots)
     if (o.results / "bases.csv").exists():
