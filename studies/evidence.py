@@ -390,7 +390,7 @@ class Widths:
             yield f"| {base} | " + " | ".join(cells) + " |"
 
     def draw(self, folder):
-        title = f"What a step changes, by width: {self.steps} steps, {len(self.seeds)} seeds"
+        title = f"What a step changes: {self.steps} steps, {len(self.seeds)} seeds"
         width_study.write_chart(folder / "width.svg", self.rows, self.logs, self.fits, self.widths, title)
 
 
@@ -403,16 +403,17 @@ def main():
     parts = {path.stem: Part(path) for path in sorted(o.results.glob("*-*.csv")) if not path.stem.endswith(".pairs")}
     grids = [part for part in parts.values() if not part.name.startswith("stop-rule")]
     stops = sorted((part for name, part in parts.items() if name.startswith("stop-rule")), key=lambda part: float(part.runs[0]["learning_rate"]))
+    tuned = [part for part in grids if len(part.losses["lora"]) > 1]
     short, long = ([part for part in grids if (part.steps >= LONG) == is_long] for is_long in (False, True))
     o.plots.mkdir(parents=True, exist_ok=True)
-    tables = {"main": lambda: main_table(grids), "rivals": lambda: rivals_table(grids), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
+    tables = {"main": lambda: main_table(tuned), "rivals": lambda: rivals_table(tuned), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
               "stop rule": lambda: stop_table(stops), "storage": lambda: storage_table(o.results / "bf16_storage.csv"),
               "resume": lambda: resume_table(o.results / "resume.csv"), "choice": lambda: choice_table(o.results / "choice.csv")}
     for name, part in parts.items():
         tables[name] = lambda part=part: part_table(part)
         tables[f"{name} as rates"] = lambda part=part: rates_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")
-        if len(part.losses["lora"]) > 1:
+        if part in tuned:
             draw(part, o.plots)
     draw_differences(grids, o.plots)
     if (o.results / "bases.csv").exists():
@@ -420,7 +421,7 @@ def main():
         draw_bases(o.results / "bases.csv", o.plots)
     if (o.results / "width_steps.csv").exists():
         widths = Widths(o.results / "width_steps.csv")
-        tables |= {"widths": widths.table, "width ratios": widths.ratio_table}
+        tables |= {"width ratios": widths.ratio_table} | ({"widths": widths.table} if widths.fits else {})
         widths.draw(o.plots)
 
     def fill(match):
