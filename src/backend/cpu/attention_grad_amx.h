@@ -120,7 +120,7 @@ static inline void amx_key_rows_grad(const amx_grad *w, const amx_sight *sight, 
             {
                 const int64_t at = (j / AMX_SIDE * 2 + c) * AMX_SUMS + (j % AMX_SIDE + i) * AMX_SIDE;
                 const vf score = vf_load(s + at);
-                e[c] = vf_exp2(_mm512_fmsub_ps(score, log_scale, origin[c]));
+                e[c] = amx_exp2(_mm512_fmsub_ps(score, log_scale, origin[c]));
                 g[c] = vf_mul(e[c], _mm512_fmsub_ps(vf_load(dp + at), by, mean[c]));
                 if (w->cap.on) g[c] = cap_bend(&w->cap, score, g[c]);
                 if (!sight->all) {
