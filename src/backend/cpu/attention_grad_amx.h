@@ -15,6 +15,9 @@
 
 #include "backend/cpu/attention_amx.h"
 
+/* Most bytes of a thread's work, where a block of queries leaves the choice: the second cache holds them. */
+enum { AMX_GRAD_BYTES = 900 * 1024 };
+
 typedef struct amx_grad {
     const attention_grad_plan *plan;
     const stlora_segment *segment;
@@ -202,22 +205,38 @@ static void amx_grad_block(const amx_grad *w, int64_t j, int64_t keys, int64_t i
     }
 }
 
-/* Rows of a block of keys' sums, to or from floats in order. */
+/* Rows of a block of keys' sums, mixed, become or were floats in order. */
 static void amx_keys_move(const amx_grad *w, float *block, float *rows, int64_t keys, bool out)
 {
     const int64_t dim = w->plan->args->head_dim;
-    const __m512i first = _mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0);
-    const __m512i other = _mm512_set_epi32(31, 30, 29, 28, 15, 14, 13, 12, 27, 26, 25, 24, 11, 10, 9, 8);
+    const __m512i to_order[2] = {_mm512_set_epi32(23, 22, 21, 20, 7, 6, 5, 4, 19, 18, 17, 16, 3, 2, 1, 0),
+                                 _mm512_set_epi32(31, 30, 29, 28, 15, 14, 13, 12, 27, 26, 25, 24, 11, 10, 9, 8)};
+    const __m512i to_mixed[2] = {_mm512_set_epi32(27, 26, 25, 24, 19, 18, 17, 16, 11, 10, 9, 8, 3, 2, 1, 0),
+                                 _mm512_set_epi32(31, 30, 29, 28, 23, 22, 21, 20, 15, 14, 13, 12, 7, 6, 5, 4)};
     for (int64_t i = 0; i < keys; i++) {
         for (int64_t d = 0; d < w->steps; d++) {
-            float *at = block + (i / AMX_ROWS * w->steps + d) * AMX_BLOCK, *to = rows + i * dim + d * AMX_STEP;
+            float *at = block + (i / AMX_ROWS * w->steps + d) * AMX_BLOCK, *row = rows + i * dim + d * AMX_STEP;
             float *low = amx_key_row(at, i % AMX_ROWS, 0), *high = amx_key_row(at, i % AMX_ROWS, 1);
-            float *from[2] = {out ? low : to, out ? high : to + VL}, *put[2] = {out ? to : low, out ? to + VL : high};
-            const vf x = vf_load(from[0]), y = vf_load(from[1]);
-            vf_store(put[0], _mm512_permutex2var_ps(x, first, y));
-            vf_store(put[1], _mm512_permutex2var_ps(x, other, y));
+            if (out) {
+                const vf x = vf_load(low), y = vf_load(high);
+                vf_store(row, _mm512_permutex2var_ps(x, to_order[0], y));
+                vf_store(row + VL, _mm512_permutex2var_ps(x, to_order[1], y));
+            } else {
+                const vf x = vf_load(row), y = vf_load(row + VL);
+                vf_store(low, _mm512_permutex2var_ps(x, to_mixed[0], y));
+                vf_store(high, _mm512_permutex2var_ps(x, to_mixed[1], y));
+            }
         }
     }
+}
+
+/* What a block of keys' sums begin with: zeros where the chunk's queries are the first that see it. */
+static void amx_keys_begin(const amx_grad *w, float *block, float *rows, int64_t keys, bool first)
+{
+    if (first)
+        memset(block, 0, (size_t)w->numbers * sizeof(float));
+    else
+        amx_keys_move(w, block, rows, keys, false);
 }
 
 static void amx_queries_store(const amx_grad *w, int64_t head, int64_t begin, int64_t count)
@@ -255,8 +274,9 @@ static void amx_grad_head(const attention_grad_plan *plan, const stlora_segment 
                   .steps = dim / AMX_STEP,
                   .numbers = BLOCK * dim};
     (void)amx_grad_lay_out(&w, stlora_cpu_block(plan->table, thread), dim, plan->chunk);
-    memset(dk, 0, (size_t)(segment->k_count * dim) * sizeof(float));
-    memset(dv, 0, (size_t)(segment->k_count * dim) * sizeof(float));
+    const int64_t unseen = segment->q_count > 0 ? first_key(segment, a->window, 0) : segment->k_count;
+    memset(dk, 0, (size_t)(unseen * dim) * sizeof(float));
+    memset(dv, 0, (size_t)(unseen * dim) * sizeof(float));
     for (int64_t begin = 0; begin < segment->q_count; begin += plan->chunk) {
         const int64_t count = least(plan->chunk, segment->q_count - begin);
         amx_grad_pack_queries(&w, head, begin, count);
@@ -268,8 +288,9 @@ static void amx_grad_head(const attention_grad_plan *plan, const stlora_segment 
             amx_pack_tiles(w.k, k, a->k.ld, keys, BLOCK, dim);
             amx_pack_tiles(w.v, v, a->v.ld, keys, BLOCK, dim);
             (void)amx_pack_transposed(w.kt, k, a->k.ld, keys, dim);
-            amx_keys_move(&w, w.dk, dk + j * dim, keys, false);
-            amx_keys_move(&w, w.dv, dv + j * dim, keys, false);
+            const bool fresh = begin == 0 || j - hidden >= begin;
+            amx_keys_begin(&w, w.dk, dk + j * dim, keys, fresh);
+            amx_keys_begin(&w, w.dv, dv + j * dim, keys, fresh);
             int64_t i = j - hidden > begin ? (j - hidden - begin) / BLOCK * BLOCK : 0; /* first block that sees any */
             for (; i < count; i += BLOCK) {
                 if (first_key(segment, a->window, begin + i) >= j + keys) break;
@@ -312,7 +333,7 @@ static void amx_attention_grad(const stlora_backend *table, const stlora_attenti
     }
     amx_grad w;
     p.chunk = (longest + BLOCK - 1) / BLOCK * BLOCK;
-    while (p.chunk > BLOCK && amx_grad_lay_out(&w, NULL, dim, p.chunk) > (int64_t)STLORA_CPU_BLOCK_BYTES)
+    while (p.chunk > BLOCK && amx_grad_lay_out(&w, NULL, dim, p.chunk) > AMX_GRAD_BYTES)
         p.chunk -= BLOCK;
     assert(amx_grad_lay_out(&w, NULL, dim, p.chunk) <= (int64_t)STLORA_CPU_BLOCK_BYTES);
     const double pairs = attention_pairs(a->segments, a->segment_count, a->window) * (double)a->heads;
