@@ -29,7 +29,7 @@ enum {
 static const float AMX_HEADROOM = 8.0f;
 
 /* 2^y, y = n + r with n whole, 0 <= r < 1; 2^r by the polynomial of degree 5 whose relative error, 9e-8, is the least. Nine instructions that share two
- * pipes, where vmath_template.h's take twelve. -inf -> 0, NaN -> NaN. */
+ * pipes, where vmath_template.h's take twelve; and one for what is below 2^-100, which is zero there too. -inf -> 0, NaN -> NaN. */
 ALWAYS_INLINE vf amx_exp2(vf y)
 {
     const vf r = _mm512_reduce_ps(y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
@@ -39,7 +39,7 @@ ALWAYS_INLINE vf amx_exp2(vf y)
     p = vf_fma(p, r, vf_set1(0x1.ebd5a8p-3f));
     p = vf_fma(p, r, vf_set1(0x1.62e4f6p-1f));
     p = vf_fma(p, r, vf_set1(0x1.fffffep-1f));
-    return _mm512_scalef_ps(p, y);
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(y, vf_set1(-100.0f), _CMP_NLT_UQ), p, y);
 }
 
 /* A block of 32 rows: a task's rows are its heads' queries, head by head. */
