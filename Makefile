@@ -40,7 +40,7 @@ demo: deps-build
 test: deps
 	$(call configure,test)
 	$(compile)
-	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error --parallel $(JOBS)
 
 test-valgrind:
 	$(call packages,build test valgrind)
