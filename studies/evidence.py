@@ -324,7 +324,7 @@ def draw_differences(parts, folder):
                  for part in parts if arm in part.losses]
         panel = svg_chart.Panel(86 + at % 2 * 560, 78 + at // 2 * 330, 450, 210, f"{arm} less lora, at the same rate",
                                 {"values": [rate for part in parts for rate in part.losses["lora"]], "log": True},
-                                {"values": [p[1] for _, points in lines for p in points], "include": [0]}, "learning rate", "difference in loss")
+                                {"values": [v for _, points in lines for p in points for v in p[1:]], "include": [0]}, "learning rate", "difference in loss")
         panel.level(0)
         for part, points in lines:
             colour = COLOURS[1 + parts.index(part) % (len(COLOURS) - 1)]
