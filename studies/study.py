@@ -31,7 +31,7 @@ ARMS = {
 FULL = ["lora", "stable-lora", *ARMS, "init-a-0.1", "lr-a-4", "wd-a", "small-alpha", "lora+", "riemannian", "lora-rite"]
 FIRST = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
 DECISIVE = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
-LONG = ["lora", "stable-lora", "auto-balance"]
+LONG = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"]
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
@@ -54,7 +54,7 @@ def parts():
         yield f"stop-rule-{rate:g}", part
     yield grid("w64", "shakespeare", "all", LONG, "8e-4", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
-    yield grid("w64", "shakespeare", "all", DECISIVE, "8e-4:3.2e-3:x4")
+    yield grid("w64", "shakespeare", "all", DECISIVE, "8e-4")
     yield grid("w128", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"], "4e-4:6.4e-3:x4")
     yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
     yield grid("w256", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4")
