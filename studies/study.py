@@ -31,7 +31,7 @@ ARMS = {
 FULL = ["lora", "stable-lora", *ARMS, "init-a-0.1", "lr-a-4", "wd-a", "small-alpha", "lora+", "riemannian", "lora-rite"]
 FIRST = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
 DECISIVE = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
-LONG = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"]
+LONG = ["lora", "stable-lora", "auto-balance"]
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
