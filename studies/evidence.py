@@ -302,7 +302,7 @@ def draw(part, folder):
         lines = []
         for arm in arms:
             found = sorted((rate, mean(cell.values()), statistics.stdev(cell.values()) if len(cell) > 1 else 0) for rate, cell in part.whole(arm).items())
-            lines.append((arm, [point for point in found if point[1] <= top]))
+            lines.append((arm, [point for point in found if point[1] <= 1.6 * top]))
         at = len(panels)
         panel = svg_chart.Panel(86 + at % 2 * 560, 78 + at // 2 * 330, 450, 210, title, {"values": list(lora), "log": True},
                                 {"values": [v for _, points in lines for _, v, _ in points]}, "learning rate", "held-out loss")
