@@ -103,7 +103,8 @@ static inline __mmask16 amx_sees(const amx_sight *s, int64_t j, int64_t i)
 {
     const int64_t from = s->first + j - i, to = from + s->window;
     const int low = from < 0 ? 0 : (int)least(from, VL), high = to < 0 ? 0 : (int)least(to, VL);
-    return j < s->keys ? (__mmask16)(((1u << high) - 1u) & ~((1u << low) - 1u)) : 0;
+    const unsigned seen = ((1u << high) - 1u) & ~((1u << low) - 1u);
+    return (__mmask16)(j < s->keys ? seen : 0u);
 }
 
 /* (keys, queries) blocks of s and dp become rows of p and ds and columns of the panel dst. lse, delta (32) */
