@@ -52,14 +52,16 @@ def parts():
         name, part = grid("w64", "shakespeare", "all", {"lora": None, "stable-lora": None, "never-stops": never}, f"{rate:g}", "5e-3",
                           flags=("--lr-scheduler-type", "constant"))
         yield f"stop-rule-{rate:g}", part
-    yield grid("w64", "shakespeare", "all", LONG, "8e-4", steps=1000, name="-long")
+    yield grid("w64", "shakespeare", "all", DECISIVE, "2e-4:3.2e-3:x4", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
     yield grid("w64", "shakespeare", "all", DECISIVE, "8e-4")
-    yield grid("w128", "shakespeare", "all", ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lora+"], "4e-4:6.4e-3:x4")
     yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
-    yield grid("w256", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4")
+    yield grid("w64", "wikitext", "all", DECISIVE, "4e-4:6.4e-3:x4")
+    for targets in TARGETS:
+        yield grid("w128", "shakespeare", targets, DECISIVE, "4e-4:6.4e-3:x4")
+    for targets in TARGETS:
+        yield grid("w256", "shakespeare", targets, LONG, "4e-4:6.4e-3:x4")
     yield grid("w512", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4", steps=100)
-    yield grid("w64", "wikitext", "all", LONG, "4e-4:6.4e-3:x4")
 
 
 def files_of(o, part):

@@ -9,7 +9,7 @@
  *
  * A row's bits depend on its own q and on the keys that it sees: blocks of keys lie from the segment's first key on, a block's largest score moves
  * the row's origin only where it is far above it, and a key that a row does not see has p = 0: finite v times it adds nothing. Where v is not
- * finite the row gets a v of its own, without the keys that it does not see. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ * finite the row gets a v of its own, without the keys that it does not see. Test: tests/backend/test_cpu_attention.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_AMX_H
 #define STLORA_BACKEND_CPU_ATTENTION_AMX_H

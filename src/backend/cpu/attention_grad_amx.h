@@ -8,7 +8,7 @@
  *
  * Blocks lie the same whoever asks. dq is summed over blocks of keys ascending; dk and dv of one query head over queries ascending, then in
  * attention_grad_template.h's second sweep over the query heads of a kv head. What is masked has p = ds = 0.
- * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ * Test: tests/backend/test_cpu_attention.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_AMX_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_AMX_H

@@ -10,7 +10,7 @@
  * ascending, in the caller's `work`; a second sweep adds the query heads of a kv head, ascending.
  *
  * What is masked has p = ds = 0, but is multiplied: a NaN may reach every gradient of its segment.
- * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ * Test: tests/backend/test_cpu_attention.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H

@@ -4,7 +4,7 @@
  * lanes (forward; in the gradient VL keys), and the elements of a head are broadcast, one multiply-add of a whole vector each.
  * Every element is the same chain as in the tiles, rounding for rounding: blocks of BLOCK keys, scores by d ascending, sums over keys or queries
  * ascending from zero, VL partial sums of the softmax. So which of the two ways a call takes changes no bit.
- * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ * Test: tests/backend/test_cpu_attention.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_NARROW_TEMPLATE_H
 #define STLORA_BACKEND_CPU_ATTENTION_NARROW_TEMPLATE_H

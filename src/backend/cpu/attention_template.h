@@ -4,7 +4,7 @@
  * from the segment's first key, packs a block of k and v once for all its rows, and keeps per row the largest score m so
  * far, the sum l of exp(score - m) (VL partial sums, added up at the end) and o unnormalised. A row's bits depend on its own q and on
  * the keys that it sees: blocks of keys lie the same whoever asks, and what is masked is never multiplied (0 * NaN would be NaN).
- * Test: tests/backend/test_cpu_vs_ref.c, test_promises.c.
+ * Test: tests/backend/test_cpu_attention.c, test_promises.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_TEMPLATE_H
 #define STLORA_BACKEND_CPU_ATTENTION_TEMPLATE_H
