@@ -1,8 +1,9 @@
 /* threads.c: see threads.h.
  *
- * `left` is the number of tasks that nobody has taken; who lowers it by one has task `tasks - left`. It is the only way into a call, so a
- * thread that comes late finds 0 there, or the tasks of the next call, and both are right. `open` is the number of tasks that are not
- * done; the caller returns when it is 0, so what a call says (job) stays while anybody who took a task looks at it.
+ * A call deals its tasks out in shares, one a thread, each a run of consecutive tasks. A share is two numbers in one atomic word: its owner
+ * takes from the front, who has nothing left takes from the back of another's. That is the only way into a call, so a thread that comes late
+ * finds the shares empty, or dealt for the next call, and both are right. `open` is the number of tasks that are not done; the caller returns
+ * when it is 0, so what a call says (job) stays while anybody who took a task looks at it.
  *
  * To sleep, a thread counts itself among `sleepers`, looks once more, and waits for a token. Who lowers `sleepers` by one owes a token.
  * Either the last look sees the tasks or the caller sees the sleeper: both are sequentially consistent. The same for the caller, who
@@ -37,7 +38,10 @@
 
 enum { LOOKS = 32 }; /* between two looks at the clock */
 
+/* A thread and its share of a call. A cache line of its own, which the others read when they look for work. */
 typedef struct member {
+    _Alignas(STLORA_ALIGN) _Atomic uint64_t
+        share; /* the first task in the low half, the one behind the last in the high half */
     stlora_team *team;
     pthread_t thread;
     double patience; /* nanoseconds of spinning, its own */
@@ -51,12 +55,9 @@ struct stlora_team {
     struct {
         stlora_team_work work;
         const void *context;
-        int64_t tasks;
     } job;
     sem_t work_token, done_token;
-    /* A cache line each: the threads that look for work read `left` only. */
-    _Alignas(STLORA_ALIGN) _Atomic int64_t left;
-    _Alignas(STLORA_ALIGN) _Atomic int64_t open;
+    _Alignas(STLORA_ALIGN) _Atomic int64_t open; /* cache lines of their own */
     _Alignas(STLORA_ALIGN) _Atomic int sleepers;
     _Atomic bool waiting, stop;
 };
@@ -83,9 +84,26 @@ static void take_token(sem_t *token)
         assert(errno == EINTR);
 }
 
+static uint64_t share_of(int64_t begin, int64_t end)
+{
+    return (uint64_t)begin | (uint64_t)end << 32;
+}
+static int64_t share_begin(uint64_t share)
+{
+    return (int64_t)(share & UINT32_MAX);
+}
+static int64_t share_end(uint64_t share)
+{
+    return (int64_t)(share >> 32);
+}
+
 static bool work_is_there(stlora_team *team)
 {
-    return atomic_load(&team->left) > 0 || atomic_load(&team->stop);
+    for (int i = 0; i < team->threads; i++) {
+        const uint64_t share = atomic_load(&team->members[i].share);
+        if (share_begin(share) < share_end(share)) return true;
+    }
+    return atomic_load(&team->stop);
 }
 
 static bool all_is_done(stlora_team *team)
@@ -140,15 +158,26 @@ static void wait_for_others(member *m)
     take_token(&team->done_token);
 }
 
+/* The next task of a share, or -1: the owner's from the front, another's from the back. */
+static int64_t take_task(member *from, bool own)
+{
+    uint64_t share = atomic_load(&from->share);
+    for (;;) {
+        const int64_t begin = share_begin(share), end = share_end(share);
+        if (begin >= end) return -1;
+        const uint64_t rest = own ? share_of(begin + 1, end) : share_of(begin, end - 1);
+        if (atomic_compare_exchange_weak(&from->share, &share, rest)) return own ? begin : end - 1;
+    }
+}
+
 /* Takes tasks until there are none; true if it did the last one that was open. */
 static bool take_tasks(stlora_team *team, int thread)
 {
-    int64_t done = 0, left = atomic_load(&team->left);
-    while (left > 0) {
-        if (!atomic_compare_exchange_weak(&team->left, &left, left - 1)) continue;
-        team->job.work(team->job.context, team->job.tasks - left, thread);
-        done++;
-        left = atomic_load(&team->left);
+    int64_t done = 0;
+    for (int i = 0; i < team->threads; i++) {
+        member *from = &team->members[(thread + i) % team->threads];
+        for (int64_t task; (task = take_task(from, i == 0)) >= 0; done++)
+            team->job.work(team->job.context, task, thread);
     }
     return done > 0 && atomic_fetch_sub(&team->open, done) == done;
 }
@@ -177,12 +206,13 @@ void stlora_team_run(stlora_team *team, int64_t tasks, double nanoseconds, stlor
             work(context, task, 0);
         return;
     }
-    assert(atomic_load(&team->open) == 0); /* one call at a time */
+    assert(atomic_load(&team->open) == 0 && tasks <= UINT32_MAX); /* one call at a time */
     team->job.work = work;
     team->job.context = context;
-    team->job.tasks = tasks;
     atomic_store(&team->open, tasks);
-    atomic_store(&team->left, tasks);
+    for (int64_t i = 0; i < team->threads; i++) /* rounded up: of few tasks the caller has the first */
+        atomic_store(&team->members[i].share, share_of((i * tasks + team->threads - 1) / team->threads,
+                                                       ((i + 1) * tasks + team->threads - 1) / team->threads));
     if (nanoseconds >= WORTH_WAKING) wake(team, tasks - 1);
     if (!take_tasks(team, 0)) wait_for_others(&team->members[0]);
 }

@@ -1,7 +1,8 @@
 /* threads.h: a team of threads that shares out the tasks of one call at a time. The one way in which this library runs on several cores.
  *
- * Tasks go in ascending order to whoever is free, so no result may depend on who does what; sums never cross tasks. The caller takes
- * part, and waits for nobody who has not begun: a thread that is still asleep, or that the system has put aside for another program, costs
+ * Each thread begins with its share of consecutive tasks, the same one in every call of so many, and goes on with what others have left: so
+ * calls whose tasks are rows, in order, find most of what they read in the cache of the thread that wrote it. Who does what is never certain, and
+ * no result may depend on it; sums never cross tasks. The caller takes part, and waits for nobody who has not begun: a thread that is still asleep, or that the system has put aside for another program, costs
  * nothing but its help. Threads that wait spin for some microseconds and then sleep. Nothing is allocated after creation.
  *
  * After fork the child's copy of a team has no threads but the caller: it still runs every task, and may be freed (unless another thread was

@@ -44,7 +44,8 @@ static attention_task attention_task_of(const attention_plan *p, int64_t index)
     for (const stlora_segment *s = a->segments;; s++) {
         const int64_t blocks = (s->q_count + p->queries - 1) / p->queries;
         if (index < blocks * parts) {
-            const int64_t b = blocks - 1 - index / parts, part = index % parts; /* late queries, who see the most, first */
+            const int64_t b = blocks - 1 - index % blocks,
+                          part = index / blocks; /* late queries, who see the most, first */
             const int64_t kv = part / p->parts_per_group, head0 = kv * group + part % p->parts_per_group * p->heads;
             return (attention_task){s,  head0,          least(p->heads, (kv + 1) * group - head0),
                                     kv, b * p->queries, least(s->q_count, (b + 1) * p->queries)};
@@ -236,8 +237,7 @@ static void cpu_attention(const stlora_backend *table, const stlora_attention_ar
     const int64_t dim = a->head_dim, padded = vectors_of(dim) * VL, group = a->heads / a->kv_heads;
     assert(a->heads % a->kv_heads == 0 && dim <= MAX_HEAD_DIM);
     assert(is_act(a->q.dtype) && is_act(a->k.dtype) && is_act(a->v.dtype) && is_act(a->o.dtype));
-    const int64_t floats =
-        (int64_t)(STLORA_CPU_BLOCK_BYTES / sizeof(float)) - 2 * BLOCK * padded - 2 * TILE_MR * BLOCK;
+    const int64_t floats = (int64_t)(STLORA_CPU_BLOCK_BYTES / sizeof(float)) - 2 * BLOCK * padded - 2 * TILE_MR * BLOCK;
     const int64_t rows = least(floats / (2 * dim + 1 + VL), MAX_ROWS);
     assert(rows >= FEW);
     attention_plan p = {.table = table,

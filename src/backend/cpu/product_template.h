@@ -60,8 +60,8 @@ static product_task product_task_of(const product_plan *p, int64_t index)
     const int64_t t1 = least(t0 + p->token_block, p->args->tokens);
     const int64_t i = index % per_token_block;
     if (i < p->wide_tasks) return (product_task){i * p->wide, p->wide, t0, t1};
-    const int64_t j = i - p->wide_tasks, begin = t0 + j % p->splits * p->split_tokens;
-    return (product_task){p->wide_tasks * p->wide + j / p->splits, 1, least(begin, t1),
+    const int64_t j = i - p->wide_tasks, begin = t0 + j / singles * p->split_tokens;
+    return (product_task){p->wide_tasks * p->wide + j % singles, 1, least(begin, t1),
                           least(begin + p->split_tokens, t1)};
 }
 
@@ -138,17 +138,16 @@ static void product_pack_bias(float *to, const stlora_product_args *a, int64_t o
         to[i] = i < cols ? (float)stlora_load(a->bias, a->bias_dtype, o + i) : 0.0f;
 }
 
-/* The weights that this thread will probably pack next: those of the next block of the reduction, or of the task that is `threads`
- * further. A guess costs nothing but the fetch. */
+/* The weights that this thread will probably pack next: those of the next block of the reduction, or of the next task. A guess
+ * costs nothing but the fetch. */
 static lookahead product_lookahead(const product_plan *p, int64_t index, const product_task *task, int64_t b)
 {
     const stlora_product_args *a = p->args;
     product_task next = *task;
     if (++b >= p->k_blocks) {
         b = 0;
-        index += p->table->threads;
-        if (index >= product_task_count(p) || p->k_blocks == 0) return (lookahead){0};
-        next = product_task_of(p, index);
+        if (index + 1 >= product_task_count(p) || p->k_blocks == 0) return (lookahead){0};
+        next = product_task_of(p, index + 1);
     }
     const int64_t k0 = b * K_BLOCK, steps = least(K_BLOCK, a->in - k0);
     const int64_t o = next.panel0 * PANEL, cols = least(next.panels * PANEL, a->out - o);

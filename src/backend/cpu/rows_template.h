@@ -39,7 +39,8 @@ static void row_run_work(const void *context, int64_t task, int thread)
 static void for_each_row(const stlora_backend *table, int64_t tokens, double nanoseconds_per_row,
                          void (*row)(const void *, int64_t), const void *args)
 {
-    row_run r = {table, args, row, tokens, tokens / (4 * table->threads) + 1};
+    const int64_t runs = 4 * (int64_t)table->threads, run = (tokens + runs - 1) / runs;
+    row_run r = {table, args, row, tokens, run > 0 ? run : 1};
     stlora_team_run(table->team, (tokens + r.run - 1) / r.run, nanoseconds_per_row * (double)tokens, row_run_work, &r);
 }
 

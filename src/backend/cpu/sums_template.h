@@ -81,11 +81,12 @@ static void cpu_cross_entropy(const stlora_backend *table, const stlora_cross_en
 
 /* ---- gradients of A and B: a task is a block of columns; tokens run in ascending order within it ---- */
 
-enum { GRAD_RANKS = 8, GRAD_COLUMNS = 128, GRAD_TOKENS = 512 };
+enum { GRAD_RANKS = 8, GRAD_COLUMNS = 8 * VL, GRAD_TOKENS = 512 };
 
 typedef struct lowrank_grad_plan {
     const stlora_backend *table;
     const stlora_lowrank_grad_args *args;
+    int64_t columns; /* of a task */
 } lowrank_grad_plan;
 
 /* acc (mr, cols) += weights (tokens, mr)^T x (tokens, cols), one token after another: acc goes through memory between calls, which
@@ -106,7 +107,7 @@ static void lowrank_grad_work(const void *context, int64_t task, int thread)
 {
     const lowrank_grad_plan *p = context;
     const stlora_lowrank_grad_args *a = p->args;
-    const int64_t begin = task * GRAD_COLUMNS, end = least(a->width, begin + GRAD_COLUMNS);
+    const int64_t begin = task * p->columns, end = least(a->width, begin + p->columns);
     const int64_t h_stride = a->h_stride ? a->h_stride : a->rank;
     float *weights = stlora_cpu_block(p->table, thread); /* (GRAD_TOKENS, GRAD_RANKS) */
     for (int64_t q0 = 0; q0 < a->rank; q0 += GRAD_RANKS) {
@@ -144,9 +145,12 @@ static void lowrank_grad_work(const void *context, int64_t task, int thread)
 static void cpu_lowrank_grad(const stlora_backend *table, const stlora_lowrank_grad_args *a)
 {
     assert(is_act(a->x.dtype) && a->x.rows >= a->tokens && a->x.cols == a->width);
-    lowrank_grad_plan p = {table, a};
-    stlora_team_run(table->team, (a->width + GRAD_COLUMNS - 1) / GRAD_COLUMNS,
-                        (double)a->width * (double)a->rank * (0.05 * (double)a->tokens + 1), lowrank_grad_work, &p);
+    /* equal shares: rounds of a task for each thread */
+    const int64_t vectors = (a->width + VL - 1) / VL, round = table->threads * (GRAD_COLUMNS / VL);
+    const int64_t tasks = (vectors + round - 1) / round * table->threads;
+    lowrank_grad_plan p = {table, a, tasks > 0 ? (vectors + tasks - 1) / tasks * VL : VL};
+    stlora_team_run(table->team, (a->width + p.columns - 1) / p.columns,
+                    (double)a->width * (double)a->rank * (0.05 * (double)a->tokens + 1), lowrank_grad_work, &p);
 }
 
 /* ---- sums of squares and AdamW: blocks and lanes as ref/adamw.c defines them ---- */
