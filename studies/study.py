@@ -35,6 +35,7 @@ LONG = ["lora", "stable-lora", "auto-balance"]
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
+AROUND_THE_BEST = "4e-4,1.6e-3,3.2e-3,6.4e-3,1.28e-2"
 LINEAR = ("--lr-scheduler-type", "linear", "--warmup-ratio", 0.03)
 
 
@@ -54,14 +55,13 @@ def parts():
         yield f"stop-rule-{rate:g}", part
     yield grid("w64", "shakespeare", "all", DECISIVE, "2e-4:3.2e-3:x4", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
-    yield grid("w64", "shakespeare", "all", DECISIVE, "8e-4")
-    yield grid("stories260K", "grimm", "all", DECISIVE, "4e-4:6.4e-3:x4")
-    yield grid("w64", "wikitext", "all", DECISIVE, "4e-4:6.4e-3:x4")
-    for targets in TARGETS:
-        yield grid("w128", "shakespeare", targets, DECISIVE, "4e-4:6.4e-3:x4")
-    for targets in TARGETS:
-        yield grid("w256", "shakespeare", targets, LONG, "4e-4:6.4e-3:x4")
-    yield grid("w512", "shakespeare", "all", LONG, "4e-4:6.4e-3:x4", steps=100)
+    yield grid("w64", "shakespeare", "all", DECISIVE, "4e-4:6.4e-3:x2")
+    yield grid("w128", "shakespeare", "all", DECISIVE, AROUND_THE_BEST)
+    yield grid("w256", "shakespeare", "all", LONG, "1.6e-3:6.4e-3:x2")
+    yield grid("w512", "shakespeare", "all", LONG, "1.6e-3:6.4e-3:x2", steps=100)
+    yield grid("stories260K", "grimm", "all", DECISIVE, AROUND_THE_BEST)
+    yield grid("w64", "wikitext", "all", DECISIVE, AROUND_THE_BEST)
+    yield grid("w128", "shakespeare", "qv", DECISIVE, AROUND_THE_BEST)
 
 
 def files_of(o, part):

@@ -138,8 +138,14 @@ static void product_pack_bias(float *to, const stlora_product_args *a, int64_t o
         to[i] = i < cols ? (float)stlora_load(a->bias, a->bias_dtype, o + i) : 0.0f;
 }
 
-/* The weights that this thread will probably pack next: those of the next block of the reduction, or of the next task. A guess
- * costs nothing but the fetch. */
+/* Whether fetching ahead pays: on the processors that have tile registers it takes more from the tiles' own loads (3 to 6 % of a product) than
+ * packing wins, which reads rows in order there at the same rate without (bench/LOG.md). */
+static bool product_fetches(const product_plan *p)
+{
+    return !p->table->tiles;
+}
+
+/* The weights that this thread will probably pack next: those of the next block of the reduction, or of the next task. */
 static lookahead product_lookahead(const product_plan *p, int64_t index, const product_task *task, int64_t b)
 {
     const stlora_product_args *a = p->args;
@@ -179,7 +185,7 @@ static lookahead product_lookahead_x(const product_plan *p, const reduction *r, 
                        (int)(rows * (per_row > 0 ? per_row : 1))};
 }
 
-/* All tokens of a task over one packed block of the reduction. */
+/* All tokens of a task over one packed block of the reduction. ahead NULL: nothing is fetched ahead. */
 static void product_sweep(const product_plan *p, const product_task *task, const reduction *r, int64_t b,
                           lookahead *ahead, product_scratch *s)
 {
@@ -209,7 +215,7 @@ static void product_sweep(const product_plan *p, const product_task *task, const
         for (int64_t i = 0; i < task->panels; i++) {
             const int64_t o = column0 + i * PANEL;
             t.cols = (int)least(PANEL, a->out - o);
-            t.ahead_x = i == 0 ? &ahead_x : NULL;
+            t.ahead_x = i == 0 && ahead ? &ahead_x : NULL;
             const int nv = vectors_of(t.cols);
             t.panel = s->panels + i * PANEL * K_BLOCK;
             t.extra = s->extra + i * PANEL * FUSED_RANK;
@@ -247,7 +253,7 @@ static void product_work(const void *context, int64_t index, int thread)
             if (a->bias && b == p->blocks - 1) product_pack_bias(s->bias + i * PANEL, a, o, cols);
         }
         lookahead ahead = product_lookahead(p, index, &task, b);
-        product_sweep(p, &task, &r, b, &ahead, s);
+        product_sweep(p, &task, &r, b, product_fetches(p) ? &ahead : NULL, s);
     }
 }
 

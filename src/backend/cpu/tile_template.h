@@ -138,8 +138,9 @@ NO_INDEX_CHECKS ALWAYS_INLINE void tile_floats(const int mr, const int nv, vf ac
 {
     const float *row[TILE_MR];
     UNROLL for (int i = 0; i < mr; i++) row[i] = x + i * ldx;
+    const int64_t stretch = ahead || ahead_x ? AHEAD_STEPS : steps;
     for (int64_t k = 0; k < steps;) {
-        const int64_t end = least(steps, k + AHEAD_STEPS);
+        const int64_t end = least(steps, k + stretch);
         if (ahead) lookahead_fetch(ahead);
         if (ahead_x) lookahead_fetch(ahead_x);
         for (; k < end; k++) {
