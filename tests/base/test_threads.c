@@ -79,13 +79,17 @@ static void every_task_once(void **state)
     assert_in_range(stlora_team_cores(), 1, STLORA_MAX_THREADS);
 }
 
-/* Nobody leaves before all have come: as many threads as tasks, each in one of them. */
+/* Nobody leaves before all have come: as many threads as tasks, each in one of them, and that is its own. */
+typedef struct meeting {
+    _Atomic int present, strangers;
+} meeting;
+
 static void meet(const void *context, int64_t task, int thread)
 {
-    _Atomic int *present = *(_Atomic int *const *)context;
-    (void)task, (void)thread;
-    atomic_fetch_add(present, 1);
-    for (int i = 0; i < 20000 && *present % THREADS != 0; i++)
+    meeting *m = *(meeting *const *)context;
+    if (task != thread) m->strangers++;
+    m->present++;
+    for (int i = 0; i < 20000 && m->present % THREADS != 0; i++)
         sleep_ms(1);
 }
 
@@ -93,12 +97,13 @@ static void sleepers_are_woken(void **state)
 {
     (void)state;
     stlora_team *team = create(THREADS);
-    _Atomic int present = 0, *at = &present;
+    meeting m = {0}, *at = &m;
     for (int i = 1; i <= 10; i++) {
         sleep_ms(3);
         stlora_team_run(team, THREADS, MUCH, meet, &at);
-        assert_int_equal(present, i * THREADS);
+        assert_int_equal(m.present, i * THREADS);
     }
+    assert_int_equal(m.strangers, 0);
     stlora_team_free(team);
 }
 
