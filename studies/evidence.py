@@ -18,7 +18,7 @@ import width_study
 from intervals import interval, mean
 
 HERE = Path(__file__).resolve().parent
-COLOURS = ("#8a8a8a", "#e2762b", "#3b82f6", "#16a34a", "#a855f7", "#db2777", "#0891b2", "#b58900", "#6366f1", "#ef4444")
+COLOURS = ("#8a8a8a", "#e2762b", "#3b82f6", "#16a34a", "#a855f7", "#db2777", "#0891b2", "#b58900", "#6366f1", "#ef4444", "#7c4a21", "#5eead4", "#f9a8d4")
 PANELS = {
     "shrinking": ("lora", "stable-lora"),
     "ratios found by rules": ("lora", "auto-horizon", "auto-displacement", "auto-balance", "gauge"),
@@ -30,13 +30,24 @@ SHOWN_RATES = (1e-4, 4e-4, 1.6e-3)
 LONG = 1000  # steps
 
 
-class Part:
-    """The runs of one file: losses[arm][rate] = {seed: held-out loss, None where it diverged}."""
+def natural(name):
+    """Names with numbers in the order of the numbers."""
+    return [int(word) if word.isdigit() else word for word in re.split(r"(\d+)", name)]
 
-    def __init__(self, path):
-        self.name, self.losses, self.runs = path.stem, {}, []
-        with open(path, newline="", encoding="utf-8") as file:
-            self.runs = list(csv.DictReader(file))
+
+def column_group(part):
+    """The main table in three, so that it fits on a page: the family's widths on one task, the long runs, and the rest."""
+    return "long" if part.steps >= LONG else "widths" if re.fullmatch(r"w\d+-shakespeare-all", part.name) else "others"
+
+
+class Part:
+    """The runs of some files: losses[arm][rate] = {seed: held-out loss, None where it diverged}."""
+
+    def __init__(self, name, paths):
+        self.name, self.losses, self.runs = name, {}, []
+        for path in paths:
+            with open(path, newline="", encoding="utf-8") as file:
+                self.runs += csv.DictReader(file)
         for run in self.runs:
             arm = f"stable-lora {float(run['shrink_ratio']):g}" if run["method"] == "stable-lora" else run["method"]
             cell = self.losses.setdefault(arm, {}).setdefault(float(run["learning_rate"]), {})
@@ -79,7 +90,7 @@ def signed(found, digits=4):
 
 
 def part_table(part):
-    rates = [rate for rate in SHOWN_RATES if rate in part.losses["lora"]]
+    rates = [rate for rate in SHOWN_RATES if rate in part.losses["lora"]] or sorted(part.losses["lora"])
     yield "| arm | best rate | held-out loss there, mean ± sd | less lora, each at its best | " + "".join(f"less lora at {rate:g} | " for rate in rates) + "diverged |"
     yield "|" + "---|" * (5 + len(rates))
     base = part.best("lora")
@@ -118,6 +129,20 @@ def main_table(parts):
             found = part.difference(at, part.best("lora")) if at else None
             cells.append(("**" + signed(found) + "**" if sure(found) else signed(found)) if found else "")
         yield f"| {word} | " + " | ".join(cells) + " |"
+
+
+def fresh_table(parts):
+    """Arms at rates that other seeds have chosen, less lora at its own such rate."""
+    yield "| arm | " + " | ".join(part.name.removesuffix("-fresh") for part in parts) + " |"
+    yield "|" + "---|" * (1 + len(parts))
+    for arm in sorted({arm for part in parts for arm in part.losses}, key=order_of):
+        cells = []
+        for part in parts:
+            at = part.best(arm) if arm in part.losses else None
+            losses = list(part.losses[at[0]][at[1]].values()) if at else []
+            less = part.difference(at, part.best("lora")) if at and arm != "lora" else None
+            cells.append((f"{mean(losses):.4f} ± {statistics.stdev(losses):.4f} at {at[1]:g}" + (": " + ("**" + signed(less) + "**" if sure(less) else signed(less)) if less else "")) if at else "")
+        yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
 def rivals_table(parts):
@@ -190,6 +215,25 @@ def rates_table(part):
         yield f"| {arm} | " + " | ".join(cells) + " |"
 
 
+def by_rate_table(part):
+    """Every arm at every rate: lora's loss, and what the others are less lora."""
+    rates = sorted(part.losses["lora"])
+    yield "| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " |"
+    yield "|" + "---|" * (1 + len(rates))
+    for arm in sorted(part.losses, key=order_of):
+        cells = []
+        for rate in rates:
+            if rate not in part.whole(arm) or rate not in part.whole("lora"):
+                cells.append("diverged" if rate in part.losses[arm] else "")
+            elif arm == "lora":
+                losses = list(part.losses[arm][rate].values())
+                cells.append(f"{mean(losses):.4f} ± {statistics.stdev(losses):.4f}")
+            else:
+                less = part.difference((arm, rate), ("lora", rate))
+                cells.append("**" + signed(less) + "**" if sure(less) else signed(less))
+        yield f"| {arm} | " + " | ".join(cells) + " |"
+
+
 def paired(part, arm, other):
     rate = next(iter(part.losses[arm]))
     return signed(part.difference((arm, rate), (other, rate)))
@@ -246,7 +290,7 @@ def pairs_table(path):
     if not lines:
         return
     every = sorted({float(line["learning_rate"]) for line in lines})
-    rates = [rate for rate in SHOWN_RATES if rate in every] or every
+    rates = every if len(every) <= 4 else [rate for rate in SHOWN_RATES if rate in every]
     yield "| map | n to m | shrink ratio | " + " | ".join(f"stopped at {rate:g}" for rate in rates) + " |"
     yield "|" + "---|" * (3 + len(rates))
     for kind in dict.fromkeys(line["map"] for line in lines):
@@ -400,18 +444,26 @@ def main():
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "EVIDENCE.md")
     parser.add_argument("--plots", type=Path, default=HERE.parent / "docs" / "evidence")
     o = parser.parse_args()
-    parts = {path.stem: Part(path) for path in sorted(o.results.glob("*-*.csv")) if not path.stem.endswith(".pairs")}
-    grids = [part for part in parts.values() if not part.name.startswith("stop-rule")]
+    files = {}  # of a part; those of fresh seeds are a file a rate
+    for path in sorted(o.results.glob("*-*.csv"), key=lambda path: natural(path.stem)):
+        if not path.stem.endswith(".pairs"):
+            files.setdefault(re.sub(r"(-fresh)-.*", r"\1", path.stem), []).append(path)
+    parts = {name: Part(name, paths) for name, paths in files.items()}
+    fresh = [part for part in parts.values() if part.name.endswith("-fresh")]
+    grids = [part for part in parts.values() if not part.name.startswith("stop-rule") and part not in fresh]
     stops = sorted((part for name, part in parts.items() if name.startswith("stop-rule")), key=lambda part: float(part.runs[0]["learning_rate"]))
     tuned = [part for part in grids if len(part.losses["lora"]) > 1]
     short, long = ([part for part in grids if (part.steps >= LONG) == is_long] for is_long in (False, True))
     o.plots.mkdir(parents=True, exist_ok=True)
-    tables = {"main": lambda: main_table(tuned), "rivals": lambda: rivals_table(tuned), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
+    groups = {group: [part for part in tuned if column_group(part) == group] for group in ("widths", "others", "long")}
+    tables = {f"main, {group}": lambda members=members: main_table(members) for group, members in groups.items()}
+    tables |= {"fresh": lambda: fresh_table(fresh), "rivals": lambda: rivals_table(tuned), "parts": lambda: parts_table(grids), "cells": lambda: cells_table(short), "cells, long": lambda: cells_table(long),
               "stop rule": lambda: stop_table(stops), "storage": lambda: storage_table(o.results / "bf16_storage.csv"),
               "resume": lambda: resume_table(o.results / "resume.csv"), "choice": lambda: choice_table(o.results / "choice.csv")}
     for name, part in parts.items():
         tables[name] = lambda part=part: part_table(part)
         tables[f"{name} as rates"] = lambda part=part: rates_table(part)
+        tables[f"{name} by rate"] = lambda part=part: by_rate_table(part)
         tables[f"{name} pairs"] = lambda name=name: pairs_table(o.results / f"{name}.pairs.csv")
         if part in tuned:
             draw(part, o.plots)
