@@ -28,6 +28,7 @@ PANELS = {
 COMPARED = ("stable-lora 0.0005", "stable-lora 0.005", "auto-balance", "init-a-0.1", "lr-a-4", "lora+")  # with lora, part by part
 SHOWN_RATES = (1e-4, 4e-4, 1.6e-3)
 LONG = 1000  # steps
+BREAKING, TOO_FAR = 0.04, 0.2  # of loss: what differences.svg does not draw
 
 
 def natural(name):
@@ -290,7 +291,7 @@ def pairs_table(path):
     if not lines:
         return
     every = sorted({float(line["learning_rate"]) for line in lines})
-    rates = every if len(every) <= 4 else [rate for rate in SHOWN_RATES if rate in every]
+    rates = every if len(every) <= 5 else [rate for rate in SHOWN_RATES if rate in every]
     yield "| map | n to m | shrink ratio | " + " | ".join(f"stopped at {rate:g}" for rate in rates) + " |"
     yield "|" + "---|" * (3 + len(rates))
     for kind in dict.fromkeys(line["map"] for line in lines):
@@ -361,10 +362,16 @@ def draw(part, folder):
 
 
 def draw_differences(parts, folder):
-    """What each of some arms does at each rate, less lora at the same rate, a line per part."""
+    """What each of some arms does at each rate, less lora at the same rate, a line per part; without what would hide the rest: rates above lora's best at
+    which lora itself comes apart, and arms that do."""
+    def drawn(part, arm, rate):
+        best = part.best("lora")[1]
+        lost = mean(part.losses["lora"][rate].values()) - mean(part.losses["lora"][best].values())
+        return (rate <= best or lost < BREAKING) and part.difference((arm, rate), ("lora", rate))[0] < TOO_FAR
+
     panels = []
     for at, arm in enumerate(COMPARED):
-        lines = [(part, sorted((rate, *part.difference((arm, rate), ("lora", rate))) for rate in part.whole(arm) if rate in part.whole("lora")))
+        lines = [(part, sorted((rate, *part.difference((arm, rate), ("lora", rate))) for rate in part.whole(arm) if rate in part.whole("lora") and drawn(part, arm, rate)))
                  for part in parts if arm in part.losses]
         panel = svg_chart.Panel(86 + at % 2 * 560, 78 + at // 2 * 330, 450, 210, f"{arm} less lora, at the same rate",
                                 {"values": [rate for part in parts for rate in part.losses["lora"]], "log": True},
