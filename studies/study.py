@@ -70,7 +70,7 @@ def parts():
         yield f"stop-rule-{rate:g}", part
     yield grid("w64", "shakespeare", "all", DECISIVE, "2e-4:3.2e-3:x2", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
-    yield grid("w64", "shakespeare", "all", DECISIVE, "4e-4:1.28e-2:x2")
+    yield grid("w64", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
     yield grid("w64", "shakespeare", "qv", DECISIVE, "6.4e-3:1.024e-1:x2")  # beyond the grid of w64-fp32, whose best rates lie at its border
     yield grid("w128", "shakespeare", "all", DECISIVE, AROUND_THE_BEST)
     yield grid("w256", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3:6.4e-3:x2")
