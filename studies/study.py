@@ -74,7 +74,7 @@ def parts():
     yield grid("w64", "shakespeare", "qv", DECISIVE, "6.4e-3:1.024e-1:x2")  # beyond the grid of w64-fp32, whose best rates lie at its border
     yield grid("w128", "shakespeare", "all", DECISIVE, AROUND_THE_BEST)
     yield grid("w256", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3:6.4e-3:x2")
-    yield grid("w512", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3,3.2e-3", steps=100)
+    yield grid("w512", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3:6.4e-3:x2", steps=100)
     yield grid("stories260K", "grimm", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w64", "wikitext", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w128", "shakespeare", "qv", DECISIVE, AROUND_THE_BEST)
