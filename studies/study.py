@@ -31,7 +31,7 @@ ARMS = {
 FULL = ["lora", "stable-lora", *ARMS, "init-a-0.1", "lr-a-4", "wd-a", "small-alpha", "lora+", "riemannian", "lora-rite"]
 FIRST = ["lora", "stable-lora", "auto-horizon", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
 DECISIVE = ["lora", "stable-lora", "auto-balance", "init-a-0.1", "lr-a-4", "lora+"]
-LONG = ["lora", "stable-lora", "auto-balance"]
+PLAIN_AND_SHRUNK = ["lora", "stable-lora"]  # on the wide bases
 
 Part = namedtuple("Part", "base task targets methods rates ratios seeds steps flags")
 TARGETS = {"qv": "q_proj,v_proj", "all": "all-linear"}
@@ -73,8 +73,8 @@ def parts():
     yield grid("w64", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
     yield grid("w64", "shakespeare", "qv", DECISIVE, "6.4e-3:1.024e-1:x2")  # beyond the grid of w64-fp32, whose best rates lie at its border
     yield grid("w128", "shakespeare", "all", DECISIVE, AROUND_THE_BEST)
-    yield grid("w256", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3:6.4e-3:x2")
-    yield grid("w512", "shakespeare", "all", ["lora", "stable-lora"], "1.6e-3:6.4e-3:x2", steps=100)
+    yield grid("w256", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:6.4e-3:x2")
+    yield grid("w512", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:6.4e-3:x2", steps=100)
     yield grid("stories260K", "grimm", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w64", "wikitext", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w128", "shakespeare", "qv", DECISIVE, AROUND_THE_BEST)

@@ -18,7 +18,8 @@ static const double MUCH = 1e9, LITTLE = 1; /* nanoseconds of work, as the calle
 
 typedef struct record {
     _Atomic int done[TASKS], busy[THREADS];
-    _Atomic int64_t last[THREADS];
+    _Atomic int64_t last[THREADS], last_own[THREADS];
+    int64_t tasks, threads; /* of the call; 0 threads: not looked at */
     _Atomic bool wrong;
 } record;
 
@@ -42,13 +43,20 @@ static void note(const void *context, int64_t task, int thread)
     record *r = *(record *const *)context;
     if (atomic_fetch_add(&r->busy[thread], 1) != 0) r->wrong = true;
     r->last[thread] = task;
+    /* its own share comes first task first; what it takes from others may not */
+    const int64_t n = r->threads, begin = n ? (thread * r->tasks + n - 1) / n : 0,
+                  end = n ? ((thread + 1) * r->tasks + n - 1) / n : 0;
+    if (task >= begin && task < end) {
+        if (task < r->last_own[thread]) r->wrong = true;
+        r->last_own[thread] = task + 1;
+    }
     r->done[task]++;
     atomic_fetch_sub(&r->busy[thread], 1);
 }
 
 static void run_and_check(stlora_team *team, int threads, int64_t tasks, double work)
 {
-    record r = {0}, *at = &r;
+    record r = {.tasks = tasks, .threads = threads}, *at = &r;
     for (int i = 0; i < THREADS; i++)
         r.last[i] = -1;
     stlora_team_run(team, tasks, work, note, &at);

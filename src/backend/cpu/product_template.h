@@ -210,7 +210,8 @@ static void product_sweep(const product_plan *p, const product_task *task, const
             t.x = s->x;
             t.ldx = K_BLOCK;
         }
-        lookahead ahead_x = product_lookahead_x(p, r, token + mr, task->t1);
+        lookahead ahead_x = {0};
+        if (ahead) ahead_x = product_lookahead_x(p, r, token + mr, task->t1);
         if (r->extra) t.h = a->h + token * a->rank + r->q0;
         for (int64_t i = 0; i < task->panels; i++) {
             const int64_t o = column0 + i * PANEL;
@@ -252,7 +253,8 @@ static void product_work(const void *context, int64_t index, int thread)
                              a->u_rank_stride, a->u_out_stride, (float)a->scale, r.extra, cols);
             if (a->bias && b == p->blocks - 1) product_pack_bias(s->bias + i * PANEL, a, o, cols);
         }
-        lookahead ahead = product_lookahead(p, index, &task, b);
+        lookahead ahead = {0};
+        if (product_fetches(p)) ahead = product_lookahead(p, index, &task, b);
         product_sweep(p, &task, &r, b, product_fetches(p) ? &ahead : NULL, s);
     }
 }
