@@ -48,6 +48,7 @@ CHOSEN = {
     ("w64", "shakespeare"): {6.4e-3: (["lora", "stable-lora", "auto-balance", "init-a-0.1"], TWO_RATIOS), 3.2e-3: (["lr-a-4"], ""), 1.6e-3: (["lora+"], "")},
     ("w128", "shakespeare"): {3.2e-3: (["lora", "stable-lora", "auto-balance", "init-a-0.1"], "5e-4"), 6.4e-3: (["stable-lora"], "5e-3"),
                               1.6e-3: (["lr-a-4", "lora+"], "")},
+    ("w256", "shakespeare"): {3.2e-3: (PLAIN_AND_SHRUNK, TWO_RATIOS)},
 }
 
 
@@ -71,13 +72,15 @@ def parts():
     yield grid("w64", "shakespeare", "all", DECISIVE, "2e-4:3.2e-3:x2", steps=1000, name="-long")
     yield grid("demo", "extraction", "all", DECISIVE, "8e-4:1.28e-2:x4", steps=80)
     yield grid("w64", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
-    yield grid("w64", "shakespeare", "qv", DECISIVE, "6.4e-3:1.024e-1:x2")  # beyond the grid of w64-fp32, whose best rates lie at its border
-    yield grid("w128", "shakespeare", "all", DECISIVE, AROUND_THE_BEST)
-    yield grid("w256", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:6.4e-3:x2")
-    yield grid("w512", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:6.4e-3:x2", steps=100)
+    yield grid("w64", "shakespeare", "qv", DECISIVE, "5e-5:1.024e-1:x2")  # to rates at which q and v alone have turned for the worse
+    yield grid("w128", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
+    yield grid("w256", "shakespeare", "all", DECISIVE, "1.6e-3:6.4e-3:x2")
+    yield grid("w512", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:1.28e-2:x2", steps=100)
     yield grid("stories260K", "grimm", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w64", "wikitext", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
-    yield grid("w128", "shakespeare", "qv", DECISIVE, AROUND_THE_BEST)
+    yield grid("w128", "shakespeare", "qv", DECISIVE, "5e-5:1.024e-1:x2")
+    yield grid("w256", "shakespeare", "qv", PLAIN_AND_SHRUNK, "6.4e-3:5.12e-2:x2")
+    yield grid("w128", "shakespeare", "all", PLAIN_AND_SHRUNK, "4e-4:3.2e-3:x2", steps=1000, name="-long")
     yield from fresh()
 
 
