@@ -204,6 +204,8 @@ static const op_case op_cases[] = {
     {PROJECT(33, 65, 5, 3)},
     {PROJECT(65, 129, 8, 0)},
     {PROJECT(3, 1100, 17, 0)},
+    {PROJECT(13, 1101, 2, 1)},
+    {PROJECT(5, 1101, 8, 0)},
     {PROJECT(129, 100, 16, 0)},
 
     /* tokens, width, rank, pad, scale */

@@ -5,6 +5,8 @@
 #include "backend/cpu/attention_grad_template.h"
 #include "backend/cpu/attention_template.h"
 #include "backend/cpu/columns_template.h"
+#include "backend/cpu/lowrank_grad_template.h"
+#include "backend/cpu/lowrank_project_template.h"
 #include "backend/cpu/product_template.h"
 #include "backend/cpu/sums_template.h"
 

@@ -14,7 +14,6 @@ void stlora_cpu_fill_avx512_bf16(stlora_backend *table)
 {
     stlora_cpu_fill_avx512(table);
     table->product = cpu_product;
-    table->lowrank_project = cpu_lowrank_project;
     table->attention = cpu_attention;
     table->attention_grad = cpu_attention_grad;
 }

@@ -6,6 +6,7 @@
 #ifndef STLORA_BACKEND_CPU_LOWRANK_AMX_H
 #define STLORA_BACKEND_CPU_LOWRANK_AMX_H
 
+#include "backend/cpu/lowrank_project_template.h"
 #include "backend/cpu/product_amx.h"
 
 enum {

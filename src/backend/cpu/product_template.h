@@ -281,25 +281,4 @@ static void cpu_product(const stlora_backend *table, const stlora_product_args *
     stlora_team_run(table->team, product_task_count(&p), nanoseconds, product_work, &p);
 }
 
-/* h = x u^T is a product whose weights are the adapter's: the same chains, so the same promises. */
-static void cpu_lowrank_project(const stlora_backend *table, const stlora_lowrank_project_args *a)
-{
-    stlora_product_args p = {.tokens = a->tokens,
-                             .in = a->width,
-                             .out = a->rank,
-                             .x = a->x,
-                             .w = a->u,
-                             .w_dtype = STLORA_F32,
-                             .y = {a->h, STLORA_F32, a->tokens, a->rank, a->rank}};
-    if (a->u_width_stride == 1) {
-        p.w_layout = STLORA_OUT_IN;
-        p.ldw = a->u_rank_stride;
-    } else {
-        assert(a->u_rank_stride == 1);
-        p.w_layout = STLORA_IN_OUT;
-        p.ldw = a->u_width_stride;
-    }
-    cpu_product(table, &p);
-}
-
 #endif

@@ -104,6 +104,20 @@ static inline vf vf_pick(vf v, const int32_t at[VL])
     return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i *)(const void *)at));
 }
 
+/* {p[0], p[1], p[0], p[1] ...} */
+static inline vf vf_pair(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
+/* {a[0] + a[1], a[2] + a[3] ...}, then b's. */
+static inline vf vf_add_pairs(vf a, vf b)
+{
+    const __m256d sums = _mm256_castps_pd(_mm256_hadd_ps(a, b)); /* two of a's and two of b's, twice */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(sums, 0xd8));
+}
+
 /* p * 2^n, n a whole number from -151 to 129: in two halves, since 2^n itself may lie outside a float's exponents. */
 static inline vf vf_scale2(vf p, vf n)
 {

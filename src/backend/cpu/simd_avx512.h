@@ -103,6 +103,21 @@ static inline vf vf_pick(vf v, const int32_t at[VL])
     return _mm512_permutexvar_ps(_mm512_loadu_si512(at), v);
 }
 
+/* {p[0], p[1], p[0], p[1] ...} */
+static inline vf vf_pair(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
+/* {a[0] + a[1], a[2] + a[3] ...}, then b's. */
+static inline vf vf_add_pairs(vf a, vf b)
+{
+    const vu first = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_add_ps(_mm512_permutex2var_ps(a, first, b),
+                         _mm512_permutex2var_ps(a, _mm512_add_epi32(first, _mm512_set1_epi32(1)), b));
+}
+
 /* p * 2^n, n a whole number: one rounding where the result is denormal, infinity where it is too large. */
 static inline vf vf_scale2(vf p, vf n)
 {

@@ -123,6 +123,17 @@ static inline vf vf_pick(vf v, const int32_t at[VL])
     return r;
 }
 
+/* {p[0], p[1], p[0], p[1] ...} */
+static inline vf vf_pair(const float *p)
+{
+    return (vf){p[0], p[1], p[0], p[1]};
+}
+/* {a[0] + a[1], a[2] + a[3] ...}, then b's. */
+static inline vf vf_add_pairs(vf a, vf b)
+{
+    return (vf){a[0] + a[1], a[2] + a[3], b[0] + b[1], b[2] + b[3]};
+}
+
 /* p * 2^n, n a whole number from -151 to 129: in two halves, since 2^n itself may lie outside a float's exponents. */
 static inline vf vf_scale2(vf p, vf n)
 {

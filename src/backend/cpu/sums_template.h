@@ -1,5 +1,5 @@
-/* sums_template.h: cross entropy, and what adds up over tokens or over a whole matrix: gradients of A and B, AdamW's pass, sums of
- * squares. For the level whose simd_*.h came before. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
+/* sums_template.h: cross entropy, and what adds up over a whole matrix: AdamW's pass, sums of squares. For the level whose simd_*.h came
+ * before. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
 #ifndef STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
 #define STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
 
@@ -77,80 +77,6 @@ static void cpu_cross_entropy(const stlora_backend *table, const stlora_cross_en
         for (int64_t i = 0; a->loss && i < rows; i++)
             *a->loss -= run.logprobs[i];
     }
-}
-
-/* ---- gradients of A and B: a task is a block of columns; tokens run in ascending order within it ---- */
-
-enum { GRAD_RANKS = 8, GRAD_COLUMNS = 8 * VL, GRAD_TOKENS = 512 };
-
-typedef struct lowrank_grad_plan {
-    const stlora_backend *table;
-    const stlora_lowrank_grad_args *args;
-    int64_t columns; /* of a task */
-} lowrank_grad_plan;
-
-/* acc (mr, cols) += weights (tokens, mr)^T x (tokens, cols), one token after another: acc goes through memory between calls, which
- * changes nothing. Full vectors only; x's last vector of a row through load_as_n. */
-ALWAYS_INLINE void lowrank_grad_tile(const int mr, float *acc, const float *weights, stlora_cmat x, int64_t t0,
-                                     int64_t tokens, int64_t column, int64_t n)
-{
-    vf g[GRAD_RANKS];
-    UNROLL for (int q = 0; q < mr; q++) g[q] = vf_load(acc + q * VL);
-    for (int64_t t = 0; t < tokens; t++) {
-        const vf v = get(x.data, x.dtype, (t0 + t) * x.ld + column, n);
-        UNROLL for (int q = 0; q < mr; q++) g[q] = vf_fma(vf_set1(weights[t * GRAD_RANKS + q]), v, g[q]);
-    }
-    UNROLL for (int q = 0; q < mr; q++) vf_store(acc + q * VL, g[q]);
-}
-
-static void lowrank_grad_work(const void *context, int64_t task, int thread)
-{
-    const lowrank_grad_plan *p = context;
-    const stlora_lowrank_grad_args *a = p->args;
-    const int64_t begin = task * p->columns, end = least(a->width, begin + p->columns);
-    const int64_t h_stride = a->h_stride ? a->h_stride : a->rank;
-    float *weights = stlora_cpu_block(p->table, thread); /* (GRAD_TOKENS, GRAD_RANKS) */
-    for (int64_t q0 = 0; q0 < a->rank; q0 += GRAD_RANKS) {
-        const int mr = (int)least(GRAD_RANKS, a->rank - q0);
-        for (int64_t t0 = 0; t0 < a->tokens; t0 += GRAD_TOKENS) {
-            const int64_t tokens = least(GRAD_TOKENS, a->tokens - t0);
-            for (int64_t t = 0; t < tokens; t++) {
-                const float *h = a->h + (t0 + t) * h_stride + q0;
-                float *to = weights + t * GRAD_RANKS;
-                if (mr == GRAD_RANKS) {
-                    for (int q = 0; q < GRAD_RANKS; q++)
-                        to[q] = (float)(a->scale * (double)h[q]);
-                    continue;
-                }
-                for (int q = 0; q < GRAD_RANKS; q++)
-                    to[q] = q < mr ? (float)(a->scale * (double)h[q]) : 0.0f;
-            }
-            for (int64_t i = begin; i < end; i += VL) {
-                const int64_t n = least(VL, end - i);
-                float acc[GRAD_RANKS * VL] = {0};
-                for (int q = 0; q < mr; q++) {
-                    for (int64_t l = 0; l < n; l++)
-                        acc[q * VL + l] = a->g[(q0 + q) * a->g_rank_stride + (i + l) * a->g_width_stride];
-                }
-                lowrank_grad_tile(GRAD_RANKS, acc, weights, a->x, t0, tokens, i, n);
-                for (int q = 0; q < mr; q++) {
-                    for (int64_t l = 0; l < n; l++)
-                        a->g[(q0 + q) * a->g_rank_stride + (i + l) * a->g_width_stride] = acc[q * VL + l];
-                }
-            }
-        }
-    }
-}
-
-static void cpu_lowrank_grad(const stlora_backend *table, const stlora_lowrank_grad_args *a)
-{
-    assert(is_act(a->x.dtype) && a->x.rows >= a->tokens && a->x.cols == a->width);
-    /* equal shares: rounds of a task for each thread */
-    const int64_t vectors = (a->width + VL - 1) / VL, round = table->threads * (GRAD_COLUMNS / VL);
-    const int64_t tasks = (vectors + round - 1) / round * table->threads;
-    lowrank_grad_plan p = {table, a, tasks > 0 ? (vectors + tasks - 1) / tasks * VL : VL};
-    stlora_team_run(table->team, (a->width + p.columns - 1) / p.columns,
-                    (double)a->width * (double)a->rank * (0.05 * (double)a->tokens + 1), lowrank_grad_work, &p);
 }
 
 /* ---- sums of squares and AdamW: blocks and lanes as ref/adamw.c defines them ---- */
