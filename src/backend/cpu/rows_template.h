@@ -59,14 +59,14 @@ ALWAYS_INLINE int64_t group_at(int64_t row, int64_t groups, int64_t width, int64
     return groups > 1 ? row / groups * ld + row % groups * width : row * ld;
 }
 
-static void norm_row(const void *args, int64_t row)
+/* kind and dtypes are a's: where they are constants the loops have no branches. */
+ALWAYS_INLINE void norm_columns(const stlora_norm_args *a, int64_t row, stlora_norm_kind kind, stlora_dtype x_dtype,
+                                stlora_dtype y_dtype, stlora_dtype w_dtype)
 {
-    const stlora_norm_args *a = args;
     const int64_t x0 = group_at(row, a->groups, a->width, a->x.ld), y0 = group_at(row, a->groups, a->width, a->y.ld);
     const void *x = a->x.data;
-    const stlora_dtype x_dtype = a->x.dtype;
     float mean = 0;
-    if (a->kind == STLORA_NORM_LAYER) {
+    if (kind == STLORA_NORM_LAYER) {
         vf sum[2] = {vf_zero(), vf_zero()};
         for (int64_t c = 0; c < a->width; c += 2 * VL) {
             sum[0] = vf_add(sum[0], get(x, x_dtype, x0 + c, a->width - c));
@@ -90,13 +90,22 @@ static void norm_row(const void *args, int64_t row)
     for (int64_t c = 0; c < a->width; c += VL) {
         const int64_t n = a->width - c;
         const vf normed = vf_mul(vf_sub(get(x, x_dtype, x0 + c, n), vf_set1(mean)), vf_set1(rstd));
-        vf y = vf_mul(normed, norm_weight(a->kind, a->w, a->w_dtype, c, n));
-        if (a->b) y = vf_add(y, get(a->b, a->w_dtype, c, n));
-        if (a->accumulate) y = vf_add(get(a->y.data, a->y.dtype, y0 + c, n), y);
-        put(a->y.data, a->y.dtype, y0 + c, y, n);
+        vf y = vf_mul(normed, norm_weight(kind, a->w, w_dtype, c, n));
+        if (a->b) y = vf_add(y, get(a->b, w_dtype, c, n));
+        if (a->accumulate) y = vf_add(get(a->y.data, y_dtype, y0 + c, n), y);
+        put(a->y.data, y_dtype, y0 + c, y, n);
     }
     a->stats[2 * row] = mean;
     a->stats[2 * row + 1] = rstd;
+}
+
+static void norm_row(const void *args, int64_t row)
+{
+    const stlora_norm_args *a = args;
+    if (a->kind == STLORA_NORM_RMS && a->x.dtype == STLORA_F32 && a->y.dtype == STLORA_F32 && a->w_dtype == STLORA_F32)
+        norm_columns(a, row, STLORA_NORM_RMS, STLORA_F32, STLORA_F32, STLORA_F32);
+    else
+        norm_columns(a, row, a->kind, a->x.dtype, a->y.dtype, a->w_dtype);
 }
 
 static void cpu_norm(const stlora_backend *table, const stlora_norm_args *a)
