@@ -260,12 +260,34 @@ static void test_exp2(void **state)
     }
 }
 
+/* Of what attention sums: from what is left of one term to many of them, in units of the result or, near zero, of 2^-24. */
+static void test_log(void **state)
+{
+    (void)state;
+    double worst = 0;
+    for (double x = 0x1p-126; x < 0x1p127; x *= 1.000731) {
+        float lanes[VL];
+        vf_store(lanes, vf_log(vf_set1((float)x)));
+        const double want = log((double)(float)x);
+        const double error = fabs((double)lanes[0] - want) / fmax(0x1p-24, ldexp(1, ilogb(want) - 23));
+        if (!(error <= worst)) worst = error;
+    }
+    if (!(worst <= 2)) fail_msg("log is wrong by %.2f units", worst);
+    const float ends[] = {0, 1, NAN}, want[] = {-INFINITY, 0, NAN};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        float lanes[VL];
+        vf_store(lanes, vf_log(vf_set1(ends[i])));
+        assert_true(isnan(want[i]) ? isnan(lanes[0]) : lanes[0] == want[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_double),
         cmocka_unit_test(test_bits),
         cmocka_unit_test(test_exp), cmocka_unit_test(test_exp2),
+        cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

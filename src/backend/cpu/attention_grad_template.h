@@ -23,7 +23,7 @@ typedef struct attention_grad_plan {
     bool pairs, narrow;
     int64_t chunk;           /* queries packed at a time: a multiple of BLOCK */
     int64_t ldq;             /* row stride of dq: queries of the call */
-    float *dq;               /* (H, dim, ldq) */
+    float *dq;               /* (H, dim, ldq); of narrow heads (H, ldq, dim) */
     float *dk, *dv;          /* (H, keys of the call, dim) */
     int64_t keys;            /* of the call */
 } attention_grad_plan;
@@ -220,15 +220,17 @@ static void head_work(const void *context, int64_t task, int thread)
     const stlora_attention_grad_args *a = plan->args;
     const stlora_segment *segment = &a->segments[task / a->heads];
     const int64_t dim = a->head_dim, head = task % a->heads, keys0 = (head * plan->keys + segment->k0) * dim;
+    if (plan->narrow) {
+        float *rows = plan->dq + (head * plan->ldq + segment->q0) * dim;
+        grad_narrow(plan->table, a, segment, head, rows, plan->dk + keys0, plan->dv + keys0, thread);
+        return;
+    }
     float *dq = plan->dq + head * dim * plan->ldq + segment->q0;
     for (int64_t d = 0; d < dim; d++)
         memset(dq + d * plan->ldq, 0, (size_t)segment->q_count * sizeof(float));
     for (int64_t t = segment->q0; t < segment->q0 + segment->q_count; t++)
         a->delta[t * a->heads + head] = dot_rows(a->dout, a->o, t, head * dim, dim);
-    if (plan->narrow)
-        grad_narrow(plan->table, a, segment, head, dq, plan->ldq, plan->dk + keys0, plan->dv + keys0, thread);
-    else
-        grad_tiles(plan, segment, head, thread);
+    grad_tiles(plan, segment, head, thread);
     transpose_into(at_element_mut(a->dq.data, a->dq.dtype, segment->q0 * a->dq.ld + head * dim), a->dq.dtype, a->dq.ld,
                    dq, STLORA_F32, plan->ldq, dim, segment->q_count);
 }

@@ -172,10 +172,10 @@ ALWAYS_INLINE vf cap_bend(const soft_cap *c, vf s, vf g)
     return vf_mul(g, vf_fnma(t, t, vf_set1(1.0f)));
 }
 
-/* lse of a row from its largest score, as a power of two's exponent, and its sum */
-static inline float log_of_sum(float m, float sum)
+/* lse of rows from their largest scores, as powers of two's exponents, and their sums */
+ALWAYS_INLINE vf log_of_sums(vf m, vf sum)
 {
-    return (float)((double)m / LOG2_E) + logf(sum);
+    return vf_fma(m, vf_set1(0x1.62e4p-1f), vf_fma(m, vf_set1(0x1.7f7d1cp-20f), vf_log(sum))); /* ln 2, as in vf_log */
 }
 
 /* Pairs of query and key over all segments, about: what the cost grows with. */

@@ -165,6 +165,7 @@ static void attention_store(const attention_rows *w, const stlora_attention_args
                             int64_t query0, int64_t queries)
 {
     const int64_t dim = a->head_dim;
+    float sums[VL] = {0}, lse[VL];
     for (int64_t i = 0; i < queries; i++) {
         const int64_t row = row0 + i, at = (query0 + i) * a->o.ld + head * dim;
         const float sum = vf_sum(vf_load(w->l + row * VL));
@@ -176,7 +177,12 @@ static void attention_store(const attention_rows *w, const stlora_attention_args
             const int n = (int)(dim - d);
             store_as_n(a->o.data, a->o.dtype, at + d, vf_div(vf_load_n(w->o + row * dim + d, n), l), n);
         }
-        a->lse[(query0 + i) * a->heads + head] = log_of_sum(w->m[row], sum);
+        sums[i % VL] = sum;
+        if (i % VL < VL - 1 && i < queries - 1) continue;
+        const int64_t first = i / VL * VL;
+        vf_store(lse, log_of_sums(vf_load_n(w->m + row0 + first, (int)(i - first + 1)), vf_load(sums)));
+        for (int64_t t = first; t <= i; t++)
+            a->lse[(query0 + t) * a->heads + head] = lse[t - first];
     }
 }
 

@@ -25,6 +25,13 @@ static inline vf vf_set1(float a)
 {
     return _mm256_set1_ps(a);
 }
+/* p[0], p[1], p[0], p[1], ... */
+static inline vf vf_set2(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm256_castpd_ps(_mm256_set1_pd(pair));
+}
 static inline vf vf_zero(void)
 {
     return _mm256_setzero_ps();
@@ -127,9 +134,32 @@ static inline vf vf_scale2(vf p, vf n)
     return vf_mul(vf_mul(p, vf_bits(vu_shl(vu_add(half, one), 23))), vf_bits(vu_shl(vu_add(rest, one), 23)));
 }
 
+/* y less the greatest whole number that is not above it; that number for vf_scale2_where. */
+static inline vf vf_split(vf y, vf *whole)
+{
+    *whole = _mm256_floor_ps(y);
+    return _mm256_sub_ps(y, *whole);
+}
+static inline vf vf_scale2_where(vm m, vf p, vf n)
+{
+    return _mm256_and_ps(m, vf_scale2(p, n));
+}
+
 static inline vm vf_lt(vf a, vf b)
 {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+static inline vm vf_not_lt(vf a, vf b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_NLT_UQ);
+}
+static inline vm vm_and(vm a, vm b)
+{
+    return _mm256_and_ps(a, b);
+}
+static inline vf vf_fma_where(vm m, vf a, vf b, vf c)
+{
+    return _mm256_blendv_ps(c, _mm256_fmadd_ps(a, b, c), m);
 }
 static inline vf vf_select(vm m, vf a, vf b)
 {
@@ -142,6 +172,16 @@ static inline vf vf_max(vf a, vf b)
 static inline vf vf_min(vf a, vf b)
 {
     return _mm256_min_ps(a, b);
+}
+
+/* Of every four lanes the first two, or the last two: a, b, a, b. */
+static inline vf vf_zip_low(vf a, vf b)
+{
+    return _mm256_unpacklo_ps(a, b);
+}
+static inline vf vf_zip_high(vf a, vf b)
+{
+    return _mm256_unpackhi_ps(a, b);
 }
 
 static inline float vf_sum(vf a)
@@ -224,6 +264,30 @@ static inline void vf_transpose(vf r[VL])
     }
     for (int i = 0; i < 8; i++)
         r[i] = t[i];
+}
+
+static inline void vf_transpose_fours(vf r[4])
+{
+    const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpacklo_ps(r[2], r[3]);
+    const __m256 c = _mm256_unpackhi_ps(r[0], r[1]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(a, b, 0x44);
+    r[1] = _mm256_shuffle_ps(a, b, 0xee);
+    r[2] = _mm256_shuffle_ps(c, d, 0x44);
+    r[3] = _mm256_shuffle_ps(c, d, 0xee);
+}
+static inline void vf_load_columns(vf r[4], const float *p, int64_t ld)
+{
+    for (int i = 0; i < 4; i++)
+        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + i * ld)), _mm_loadu_ps(p + (i + 4) * ld), 1);
+    vf_transpose_fours(r);
+}
+static inline void vf_store_columns(float *p, int64_t ld, vf r[4])
+{
+    vf_transpose_fours(r);
+    for (int i = 0; i < 4; i++) {
+        _mm_storeu_ps(p + i * ld, _mm256_castps256_ps128(r[i]));
+        _mm_storeu_ps(p + (i + 4) * ld, _mm256_extractf128_ps(r[i], 1));
+    }
 }
 
 #endif

@@ -24,6 +24,13 @@ static inline vf vf_set1(float a)
 {
     return _mm512_set1_ps(a);
 }
+/* p[0], p[1], p[0], p[1], ... */
+static inline vf vf_set2(const float *p)
+{
+    double pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_castpd_ps(_mm512_set1_pd(pair));
+}
 static inline vf vf_zero(void)
 {
     return _mm512_setzero_ps();
@@ -124,9 +131,32 @@ static inline vf vf_scale2(vf p, vf n)
     return _mm512_scalef_ps(p, n);
 }
 
+/* y less the greatest whole number that is not above it; that number for vf_scale2_where, which takes it from y itself. */
+static inline vf vf_split(vf y, vf *whole)
+{
+    *whole = y;
+    return _mm512_reduce_ps(y, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+static inline vf vf_scale2_where(vm m, vf p, vf n)
+{
+    return _mm512_maskz_scalef_ps(m, p, n);
+}
+
 static inline vm vf_lt(vf a, vf b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+static inline vm vf_not_lt(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+static inline vm vm_and(vm a, vm b)
+{
+    return a & b;
+}
+static inline vf vf_fma_where(vm m, vf a, vf b, vf c)
+{
+    return _mm512_mask3_fmadd_ps(a, b, c, m);
 }
 static inline vf vf_select(vm m, vf a, vf b)
 {
@@ -139,6 +169,16 @@ static inline vf vf_max(vf a, vf b)
 static inline vf vf_min(vf a, vf b)
 {
     return _mm512_min_ps(a, b);
+}
+
+/* Of every four lanes the first two, or the last two: a, b, a, b. */
+static inline vf vf_zip_low(vf a, vf b)
+{
+    return _mm512_unpacklo_ps(a, b);
+}
+static inline vf vf_zip_high(vf a, vf b)
+{
+    return _mm512_unpackhi_ps(a, b);
 }
 
 static inline float vf_sum(vf a)
@@ -217,6 +257,38 @@ static inline void vf_transpose(vf r[VL])
     for (int i = 0; i < 8; i++) {
         r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
         r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+    }
+}
+
+static inline void vf_transpose_fours(vf r[4])
+{
+    const __m512 a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpacklo_ps(r[2], r[3]);
+    const __m512 c = _mm512_unpackhi_ps(r[0], r[1]), d = _mm512_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm512_shuffle_ps(a, b, 0x44);
+    r[1] = _mm512_shuffle_ps(a, b, 0xee);
+    r[2] = _mm512_shuffle_ps(c, d, 0x44);
+    r[3] = _mm512_shuffle_ps(c, d, 0xee);
+}
+static inline void vf_load_columns(vf r[4], const float *p, int64_t ld)
+{
+    for (int i = 0; i < 4; i++) {
+        const float *at = p + i * ld;
+        r[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(at));
+        r[i] = _mm512_mask_broadcast_f32x4(r[i], 0x00f0, _mm_loadu_ps(at + 4 * ld));
+        r[i] = _mm512_mask_broadcast_f32x4(r[i], 0x0f00, _mm_loadu_ps(at + 8 * ld));
+        r[i] = _mm512_mask_broadcast_f32x4(r[i], 0xf000, _mm_loadu_ps(at + 12 * ld));
+    }
+    vf_transpose_fours(r);
+}
+static inline void vf_store_columns(float *p, int64_t ld, vf r[4])
+{
+    vf_transpose_fours(r);
+    for (int i = 0; i < 4; i++) {
+        float *at = p + i * ld;
+        _mm_storeu_ps(at, _mm512_castps512_ps128(r[i]));
+        _mm_storeu_ps(at + 4 * ld, _mm512_extractf32x4_ps(r[i], 1));
+        _mm_storeu_ps(at + 8 * ld, _mm512_extractf32x4_ps(r[i], 2));
+        _mm_storeu_ps(at + 12 * ld, _mm512_extractf32x4_ps(r[i], 3));
     }
 }
 

@@ -26,6 +26,11 @@ static inline vf vf_set1(float a)
 {
     return (vf){a, a, a, a};
 }
+/* p[0], p[1], p[0], p[1], ... */
+static inline vf vf_set2(const float *p)
+{
+    return (vf){p[0], p[1], p[0], p[1]};
+}
 static inline vf vf_zero(void)
 {
     return vf_set1(0.0f);
@@ -152,6 +157,31 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return vf_bits((vu_bits(a) & m) | (vu_bits(b) & ~m));
 }
+static inline vm vf_not_lt(vf a, vf b)
+{
+    return ~vf_lt(a, b);
+}
+static inline vm vm_and(vm a, vm b)
+{
+    return a & b;
+}
+/* per lane m ? a*b + c : c */
+static inline vf vf_fma_where(vm m, vf a, vf b, vf c)
+{
+    return vf_select(m, vf_fma(a, b, c), c);
+}
+/* y less the greatest whole number that is not above it, |y| < 2^22; that number for vf_scale2_where. */
+static inline vf vf_split(vf y, vf *whole)
+{
+    const vf magic = vf_set1(0x1.8p23f), nearest = vf_sub(vf_add(y, magic), magic);
+    *whole = vf_sub(nearest, vf_select(vf_lt(y, nearest), vf_set1(1.0f), vf_zero()));
+    return vf_sub(y, *whole);
+}
+/* per lane m ? p * 2^n : 0 */
+static inline vf vf_scale2_where(vm m, vf p, vf n)
+{
+    return vf_select(m, vf_scale2(p, n), vf_zero());
+}
 /* a > b ? a : b, so b where either is NaN */
 static inline vf vf_max(vf a, vf b)
 {
@@ -160,6 +190,16 @@ static inline vf vf_max(vf a, vf b)
 static inline vf vf_min(vf a, vf b)
 {
     return vf_select((vm)(a < b), a, b);
+}
+
+/* Of every four lanes the first two, or the last two: a, b, a, b. */
+static inline vf vf_zip_low(vf a, vf b)
+{
+    return (vf){a[0], b[0], a[1], b[1]};
+}
+static inline vf vf_zip_high(vf a, vf b)
+{
+    return (vf){a[2], b[2], a[3], b[3]};
 }
 
 /* Sum and maximum over the lanes, as a balanced tree. */
@@ -225,6 +265,20 @@ static inline void vf_transpose(vf r[VL])
     r[1] = (vf){a[1], b[1], c[1], d[1]};
     r[2] = (vf){a[2], b[2], c[2], d[2]};
     r[3] = (vf){a[3], b[3], c[3], d[3]};
+}
+
+/* VL rows, ld apart, of four elements, and four columns, as vectors: each way. The store spoils r. */
+static inline void vf_load_columns(vf r[4], const float *p, int64_t ld)
+{
+    for (int i = 0; i < VL; i++)
+        r[i] = vf_load(p + i * ld);
+    vf_transpose(r);
+}
+static inline void vf_store_columns(float *p, int64_t ld, vf r[4])
+{
+    vf_transpose(r);
+    for (int i = 0; i < VL; i++)
+        vf_store(p + i * ld, r[i]);
 }
 
 #endif

@@ -28,23 +28,41 @@ ALWAYS_INLINE vf vf_exp(vf x)
     return vf_scale2(p, n);
 }
 
-/* 2^y for y that does not overflow, as attention's: y = n + r, |r| <= 1/2; 2^r = 1 + r h(r), the polynomial of degree 6 whose relative error,
- * 3e-9, is the least. Splitting y takes additions only, which have pipes of their own. Below 2^-100 it is zero, which no sum of a softmax can
- * tell: some processors take a hundred cycles for whatever a denormal number comes into, and these would soon become some. -inf -> 0, NaN -> NaN. */
+/* 2^y for y that does not overflow, as attention's: y = n + r, 0 <= r < 1; 2^r = 1 + r h(r), the polynomial of degree 6 whose relative error,
+ * 2e-9, is the least. Below 2^-100 it is zero, which no sum of a softmax can tell: some processors take a hundred cycles for whatever
+ * a denormal number comes into, and these would soon become some. -inf -> 0, NaN -> NaN. */
 ALWAYS_INLINE vf vf_exp2(vf y)
 {
-    const vf magic = vf_set1(0x1.8p23f);
-    const vm tiny = vf_lt(y, vf_set1(-100.0f)); /* a NaN is not below */
-    y = vf_max(vf_set1(-100.0f), y);            /* a NaN is the second operand and stays */
-    const vf n = vf_sub(vf_add(y, magic), magic), r = vf_sub(y, n);
-    vf p = vf_set1(0x1.470b4ap-13f);
-    p = vf_fma(p, r, vf_set1(0x1.5f7276p-10f));
-    p = vf_fma(p, r, vf_set1(0x1.3b270ep-7f));
-    p = vf_fma(p, r, vf_set1(0x1.c6ae72p-5f));
-    p = vf_fma(p, r, vf_set1(0x1.ebfbe2p-3f));
-    p = vf_fma(p, r, vf_set1(0x1.62e432p-1f));
+    vf n;
+    const vf r = vf_split(y, &n);
+    vf p = vf_set1(0x1.c44580p-13f);
+    p = vf_fma(p, r, vf_set1(0x1.473738p-10f));
+    p = vf_fma(p, r, vf_set1(0x1.3cfd82p-7f));
+    p = vf_fma(p, r, vf_set1(0x1.c68af6p-5f));
+    p = vf_fma(p, r, vf_set1(0x1.ebfd3ap-3f));
+    p = vf_fma(p, r, vf_set1(0x1.62e42cp-1f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_select(tiny, vf_zero(), vf_scale2(p, n));
+    return vf_scale2_where(vf_not_lt(y, vf_set1(-100.0f)), p, n); /* a NaN is not below */
+}
+
+/* log(x) for x that is neither denormal nor infinite, as attention's sums: x = 2^n (1 + f), 2^-1/2 <= 1 + f < 2^1/2;
+ * log(1 + f) = f + f^2 h(f), h of degree 7 (relative error 7e-8). 0 -> -inf, NaN -> NaN. */
+ALWAYS_INLINE vf vf_log(vf x)
+{
+    const vf magic = vf_set1(0x1.8p23f), one = vf_set1(1.0f);
+    const vu exponent = vu_sar(vu_sub(vu_bits(x), vu_set1(0x3f3504f3)), 23);
+    const vf n = vf_sub(vf_bits(vu_add(exponent, vu_bits(magic))), magic);
+    const vf f = vf_sub(vf_bits(vu_sub(vu_bits(x), vu_shl(exponent, 23))), one);
+    vf p = vf_set1(0x1.71b0e4p-4f);
+    p = vf_fma(p, f, vf_set1(-0x1.2824aap-3f));
+    p = vf_fma(p, f, vf_set1(0x1.30cbdap-3f));
+    p = vf_fma(p, f, vf_set1(-0x1.52e990p-3f));
+    p = vf_fma(p, f, vf_set1(0x1.98d942p-3f));
+    p = vf_fma(p, f, vf_set1(-0x1.000716p-2f));
+    p = vf_fma(p, f, vf_set1(0x1.5556ecp-2f));
+    p = vf_fma(p, f, vf_set1(-0x1.fffff4p-2f));
+    p = vf_fma(n, vf_set1(0x1.62e4p-1f), vf_fma(n, vf_set1(0x1.7f7d1cp-20f), vf_fma(vf_mul(f, f), p, f)));
+    return vf_select(vf_lt(vf_zero(), x), p, vf_add(x, vf_set1(-INFINITY)));
 }
 
 /* 1 / (1 + exp(-x)) */
