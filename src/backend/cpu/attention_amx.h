@@ -312,9 +312,11 @@ static void amx_row_block_store(const amx_attention *w, const amx_row_block *r, 
                               vf_add(v[i], vf_zero()));
             }
         }
+        float lse[VL];
+        vf_store(lse, log_of_sums(vf_load(r->m + c * VL), vf_load(r->l + c * VL)));
         for (int i = 0; i < VL && row0 + c * VL + i < rows; i++) {
             const int64_t row = row0 + c * VL + i, token = task->segment->q0 + task->begin + row % queries;
-            a->lse[token * a->heads + task->head0 + row / queries] = log_of_sum(r->m[c * VL + i], r->l[c * VL + i]);
+            a->lse[token * a->heads + task->head0 + row / queries] = lse[i];
         }
     }
 }

@@ -32,16 +32,16 @@ ALWAYS_INLINE int64_t whole_steps(int64_t n, int64_t step)
 
 /* Which lanes and which rows see each other: row r and the lanes [first + r, first + r + window). Rows outside [begin, end) see no lane,
  * those of [whole, whole_end) see all. */
-typedef struct sight {
+typedef struct lane_sight {
     int64_t first, window, begin, whole, whole_end, end;
-} sight;
+} lane_sight;
 
 /* From how far each lane lies behind row r's first, and the window. */
-ALWAYS_INLINE vf lanes_behind(const sight *s, int64_t r)
+ALWAYS_INLINE vf lanes_behind(const lane_sight *s, int64_t r)
 {
     return vf_sub(vf_load(lane_numbers), vf_set1((float)(s->first + r)));
 }
-ALWAYS_INLINE vm lanes_seen(const sight *s, vf behind)
+ALWAYS_INLINE vm lanes_seen(const lane_sight *s, vf behind)
 {
     return vm_and(vf_lt(vf_set1(-0.5f), behind), vf_lt(behind, vf_set1((float)s->window - 0.5f)));
 }
@@ -138,7 +138,7 @@ ALWAYS_INLINE void score(float *s, const float *x, int64_t ld, const float *pane
 
 /* edge: where a lane does not see a row its sums stay as they are, whatever stands in the row. */
 ALWAYS_INLINE void gather_rows(const int dims, const bool edge, vf acc[SUMS], const float *weights, const float *x,
-                               int64_t ld, const sight *seen, int64_t begin, int64_t end)
+                               int64_t ld, const lane_sight *seen, int64_t begin, int64_t end)
 {
     vf behind = lanes_behind(seen, begin);
     for (int64_t r = begin; r < end; r++) {
@@ -155,7 +155,7 @@ ALWAYS_INLINE void gather_rows(const int dims, const bool edge, vf acc[SUMS], co
 
 /* to (dims, VL) = rest to + the sum over the rows of weights x, a chain of its own, from zero; rest NULL: 1 */
 ALWAYS_INLINE void gather_dims(const int dims, const bool edges, const float *weights, const float *x, int64_t ld,
-                               const sight *seen, const float *rest, float *to)
+                               const lane_sight *seen, const float *rest, float *to)
 {
     vf acc[SUMS];
     UNROLL for (int i = 0; i < dims; i++) acc[i] = vf_zero();
@@ -174,7 +174,7 @@ ALWAYS_INLINE void gather_dims(const int dims, const bool edges, const float *we
 }
 
 ALWAYS_INLINE void gather(const bool edges, const float *weights, const float *x, int64_t ld, const int64_t dim,
-                          const sight *seen, const float *rest, float *to)
+                          const lane_sight *seen, const float *rest, float *to)
 {
     int64_t d = 0;
     for (; d + SUMS <= dim; d += SUMS)
@@ -194,7 +194,7 @@ typedef struct query_lanes {
     float m[VL];
     float s[BLOCK * VL];       /* (keys, VL): scores, then p */
     float rest[VL], shift[VL]; /* what is left of o and l; what is added to a score's exponent */
-    sight seen;
+    lane_sight seen;
 } query_lanes;
 
 typedef struct narrow_scratch {
@@ -203,9 +203,9 @@ typedef struct narrow_scratch {
 } narrow_scratch;
 
 /* n queries and `keys` keys; key r is seen from lane first + r on. */
-static sight sight_of_queries(int64_t first, int64_t window, int64_t n, int64_t keys)
+static lane_sight sight_of_queries(int64_t first, int64_t window, int64_t n, int64_t keys)
 {
-    sight s = {.first = first, .window = window, .begin = most(0, 1 - first - window)};
+    lane_sight s = {.first = first, .window = window, .begin = most(0, 1 - first - window)};
     s.end = most(s.begin, least(keys, n - first));
     s.whole = least(s.end, most(s.begin, n - window - first)); /* before it the last lane sees nothing */
     s.whole_end = least(s.end, most(s.whole, 1 - first));      /* behind it the first */
@@ -213,7 +213,7 @@ static sight sight_of_queries(int64_t first, int64_t window, int64_t n, int64_t 
 }
 
 /* Scores that a lane does not see become -inf. */
-ALWAYS_INLINE void hide(float *s, const sight *seen, int64_t begin, int64_t end)
+ALWAYS_INLINE void hide(float *s, const lane_sight *seen, int64_t begin, int64_t end)
 {
     vf behind = lanes_behind(seen, begin);
     for (int64_t r = begin; r < end; r++) {
@@ -239,7 +239,7 @@ ALWAYS_INLINE vf largest_of(const float *s, int64_t begin, int64_t end)
 ALWAYS_INLINE void score_lanes(query_lanes *w, const float *k, int64_t ld, const soft_cap *cap, float scale,
                                const int64_t dim)
 {
-    const sight seen = w->seen;
+    const lane_sight seen = w->seen;
     score(w->s + seen.begin * VL, k + seen.begin * ld, ld, w->q, seen.end - seen.begin, dim);
     if (cap->on) cap_scores(cap, w->s + seen.begin * VL, (seen.end - seen.begin) * VL);
     hide(w->s, &seen, seen.begin, seen.whole);
@@ -257,7 +257,7 @@ ALWAYS_INLINE void score_lanes(query_lanes *w, const float *k, int64_t ld, const
 /* Scores become p; l and o follow. */
 ALWAYS_INLINE void weigh_lanes(query_lanes *w, const float *v, int64_t ld, float scale, const int64_t dim)
 {
-    const sight seen = w->seen;
+    const lane_sight seen = w->seen;
     const vf rest = vf_load(w->rest), shift = vf_load(w->shift);
     for (int c = 0; c < VL; c++)
         vf_store(w->l + c * VL, vf_mul(vf_load(w->l + c * VL), rest));
@@ -377,27 +377,27 @@ ALWAYS_INLINE bool in_pairs(const int64_t dim)
     return VL == 16 && dim == 8;
 }
 static const int32_t each_twice[16] = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
-static const int32_t one_by_one[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+static const int32_t pairs_apart[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
 
 /* VL keys, `blind` queries before the first of them. In whole tiles of queries, so that dq finds all of a tile's ds or none. */
-static sight sight_of_keys(int64_t blind, int64_t window, int64_t queries)
+static lane_sight sight_of_keys(int64_t blind, int64_t window, int64_t queries)
 {
-    sight s = {.first = 1 - blind - window, .window = window, .begin = most(0, blind) / GRAD_TILE * GRAD_TILE};
+    lane_sight s = {.first = 1 - blind - window, .window = window, .begin = most(0, blind) / GRAD_TILE * GRAD_TILE};
     const int64_t last = blind + VL - 1; /* the first that sees them all */
-    if (last + window <= 0 || blind >= queries) return (sight){.window = window};
+    if (last + window <= 0 || blind >= queries) return (lane_sight){.window = window};
     s.end = least(queries, whole_steps(last + window, GRAD_TILE));
     s.whole = least(s.end, most(s.begin, whole_steps(last, GRAD_ROWS)));
     s.whole_end = least(s.end, most(s.whole, (blind + window) / GRAD_ROWS * GRAD_ROWS));
     return s;
 }
 
-ALWAYS_INLINE void grad_steps(const int mr, const int steps, vf s[GRAD_ROWS], vf g[GRAD_ROWS], const key_lanes *l,
-                              const float *q, const float *d, int64_t c, const int64_t dim)
+ALWAYS_INLINE void grad_steps(const int steps, vf s[GRAD_ROWS], vf g[GRAD_ROWS], const key_lanes *l, const float *q,
+                              const float *d, int64_t c, const int64_t dim)
 {
     UNROLL for (int u = 0; u < steps; u++)
     {
         const vf k = vf_load(l->k + (c + u) * VL), v = vf_load(l->v + (c + u) * VL);
-        UNROLL for (int i = 0; i < mr; i++)
+        UNROLL for (int i = 0; i < GRAD_ROWS; i++)
         {
             s[i] = vf_fma(vf_set1(q[i * dim + c + u]), k, s[i]);
             g[i] = vf_fma(vf_set1(d[i * dim + c + u]), v, g[i]);
@@ -405,57 +405,50 @@ ALWAYS_INLINE void grad_steps(const int mr, const int steps, vf s[GRAD_ROWS], vf
     }
 }
 
-/* p and ds of mr queries from r on and a group of VL keys. */
-ALWAYS_INLINE void grad_rows(const int mr, const bool edge, const bool capped, narrow_grad_scratch *w, int64_t group,
-                             const grad_blocks *b, const sight *seen, int64_t r, const int64_t dim)
+/* p and ds of GRAD_ROWS queries from r on and a group of VL keys. */
+ALWAYS_INLINE void grad_rows(const bool capped, narrow_grad_scratch *w, int64_t group, const grad_blocks *b,
+                             const lane_sight *seen, int64_t r, const int64_t dim)
 {
-    const key_lanes *l = &w->lanes[group];
-    const float *q = w->q + r * dim, *d = w->d + r * dim;
+    const bool edge = r < seen->whole || r >= seen->whole_end;
     const vf log_scale = vf_set1((float)((double)b->scale * LOG2_E)), scale = vf_set1(b->scale);
-    const vf behind = lanes_behind(seen, r);
-    vf s[GRAD_ROWS], g[GRAD_ROWS];
-    UNROLL for (int i = 0; i < mr; i++) s[i] = g[i] = vf_zero();
+    vf s[GRAD_ROWS], g[GRAD_ROWS], p[GRAD_ROWS];
+    UNROLL for (int i = 0; i < GRAD_ROWS; i++) s[i] = g[i] = vf_zero();
     int64_t c = 0;
     for (; c + 8 <= dim; c += 8)
-        grad_steps(mr, 8, s, g, l, q, d, c, dim);
+        grad_steps(8, s, g, &w->lanes[group], w->q + r * dim, w->d + r * dim, c, dim);
     for (; c < dim; c++)
-        grad_steps(mr, 1, s, g, l, q, d, c, dim);
-    UNROLL for (int i = 0; i < mr; i++)
+        grad_steps(1, s, g, &w->lanes[group], w->q + r * dim, w->d + r * dim, c, dim);
+    UNROLL for (int i = 0; i < GRAD_ROWS; i++)
     {
         if (capped) s[i] = vf_mul(vf_tanh(vf_mul(s[i], vf_set1(b->cap.inner))), vf_set1(b->cap.outer));
-        vf p = vf_exp2(vf_fma(s[i], log_scale, vf_set1(w->lse[r + i])));
-        g[i] = vf_mul(p, vf_fma(g[i], scale, vf_set1(w->delta[r + i])));
+        p[i] = vf_exp2(vf_fma(s[i], log_scale, vf_set1(w->lse[r + i])));
+        g[i] = vf_mul(p[i], vf_fma(g[i], scale, vf_set1(w->delta[r + i])));
         if (capped) g[i] = cap_bend(&b->cap, s[i], g[i]);
-        if (edge) {
-            const vm m = lanes_seen(seen, vf_sub(behind, vf_set1((float)i)));
-            p = vf_select(m, p, vf_zero());
+    }
+    if (edge) {
+        vf behind = lanes_behind(seen, r);
+        UNROLL for (int i = 0; i < GRAD_ROWS; i++)
+        {
+            const vm m = lanes_seen(seen, behind);
+            p[i] = vf_select(m, p[i], vf_zero());
             g[i] = vf_select(m, g[i], vf_zero());
+            behind = vf_sub(behind, vf_set1(1.0f));
         }
-        vf_store(w->p + (r + i) * VL, p);
+    }
+    UNROLL for (int i = 0; i < GRAD_ROWS; i++)
+    {
+        vf_store(w->p + (r + i) * VL, p[i]);
         vf_store(w->g + (r + i) * VL, g[i]);
         if (!in_pairs(dim)) vf_store(w->ds + (r + i) * BLOCK + group * VL, g[i]);
     }
     if (in_pairs(dim)) {
-        UNROLL for (int i = 0; i < mr; i += 2)
+        UNROLL for (int i = 0; i < GRAD_ROWS; i += 2)
         {
-            const vf other = i + 1 < mr ? g[i + 1] : vf_zero();
             float *ds = w->ds + (r + i) * BLOCK + group * 2 * VL;
-            vf_store(ds, vf_zip_low(g[i], other));
-            vf_store(ds + VL, vf_zip_high(g[i], other));
+            vf_store(ds, vf_zip_low(g[i], g[i + 1]));
+            vf_store(ds + VL, vf_zip_high(g[i], g[i + 1]));
         }
     }
-}
-
-/* Queries [begin, end), begin even. */
-ALWAYS_INLINE void grad_range(const bool edge, const bool capped, narrow_grad_scratch *w, int64_t group,
-                              const grad_blocks *b, const sight *seen, int64_t begin, int64_t end, const int64_t dim)
-{
-    int64_t r = begin;
-    for (; r + GRAD_ROWS <= end; r += GRAD_ROWS)
-        grad_rows(GRAD_ROWS, edge, capped, w, group, b, seen, r, dim);
-    for (; r + 2 <= end; r += 2)
-        grad_rows(2, edge, capped, w, group, b, seen, r, dim);
-    if (r < end) grad_rows(1, edge, capped, w, group, b, seen, r, dim);
 }
 
 /* What a block of queries and a group of VL keys give each other, and ds. */
@@ -463,11 +456,11 @@ ALWAYS_INLINE void grad_lanes(const bool capped, narrow_grad_scratch *w, int64_t
                               const int64_t dim)
 {
     key_lanes *l = &w->lanes[group];
-    const sight seen = sight_of_keys(b->blind + group * VL, b->window, b->queries);
+    const lane_sight seen = sight_of_keys(b->blind + group * VL, b->window, b->queries);
     if (seen.begin >= seen.end) return;
-    grad_range(true, capped, w, group, b, &seen, seen.begin, seen.whole, dim);
-    grad_range(false, capped, w, group, b, &seen, seen.whole, seen.whole_end, dim);
-    grad_range(true, capped, w, group, b, &seen, seen.whole_end, seen.end, dim);
+    /* beyond the last query stands what was there; nobody asks for what becomes of it */
+    for (int64_t r = seen.begin; r < seen.end; r += GRAD_ROWS)
+        grad_rows(capped, w, group, b, &seen, r, dim);
     gather(false, w->p, w->d, dim, dim, &seen, NULL, l->dv);
     gather(false, w->g, w->q, dim, dim, &seen, NULL, l->dk);
 }
@@ -489,7 +482,7 @@ ALWAYS_INLINE void query_pairs(const int mr, const float *ds, const float *rows,
     }
     UNROLL for (int i = 0; i < mr; i++)
     {
-        const vf sum = vf_pick(acc[i], one_by_one);
+        const vf sum = vf_pick(acc[i], pairs_apart);
         if (i < mr - 1 || n == VL)
             vf_store(dq + i * VL, vf_add(vf_load(dq + i * VL), sum));
         else
