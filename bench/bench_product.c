@@ -38,7 +38,7 @@ typedef struct call {
 static void run(void *context)
 {
     const call *c = context;
-    c->backend->product(c->backend, c->args);
+    c->backend->product(c->backend, c->args, 1);
 }
 
 static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stlora_backend *backend, double *ceiling)

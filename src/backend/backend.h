@@ -10,6 +10,7 @@
  *    attention of other segments): so the cut into micro-batches changes no bit;
  *  - sums over tokens (lowrank_grad, cross_entropy's loss) run token by token in ascending order, starting from what the
  *    accumulator held: so two calls over halves equal one call over the whole, bit for bit;
+ *  - several maps in one product have the bits of one call after the other;
  *  - NaN and infinity propagate; accumulation in at least float. Denormals count, but for bf16 by bf16 products (attention's too) at level
  *    avx512-bf16, whose instruction takes what is below 1.2e-38 for zero, and for these and the adapter's part in them at level avx512-amx.
  *
@@ -31,7 +32,8 @@ enum { STLORA_MAX_HEAD_DIM = 1024 }; /* widest attention head that every table t
 /* How a weight lies in the file. OUT_IN: Linear's [out, in]. IN_OUT: Conv1D's [in, out]; also what dX = dY * W asks of a Linear. */
 typedef enum stlora_layout { STLORA_OUT_IN, STLORA_IN_OUT } stlora_layout;
 
-/* product: y[t,o] = (accumulate ? y[t,o] : 0) + sum_i x[t,i] w(o,i) + bias[o] + scale * sum_q h[t,q] u(q,o)
+/* product, of each of `count` maps, as if one after the other:
+ *   y[t,o] = (accumulate ? y[t,o] : 0) + sum_i x[t,i] w(o,i) + bias[o] + scale * sum_q h[t,q] u(q,o)
  *
  *   x     (T, in)   act          w(o,i) = w[o*ldw + i] (OUT_IN) or w[i*ldw + o] (IN_OUT); F32, BF16 or F16, read in place
  *   bias  (out)     any float dtype, NULL = none
@@ -39,7 +41,10 @@ typedef enum stlora_layout { STLORA_OUT_IN, STLORA_IN_OUT } stlora_layout;
  *   y     (T, out)  act or F32
  * Forward of a Linear with LoRA: w = W OUT_IN, h = x*A^T, u = B (rank stride 1, out stride r).
  * Backward: x = dY, w = W with the other layout, in and out swapped, h = dY*B, u = A (rank stride n, out stride 1).
- * w.data NULL leaves the frozen term out (only the low-rank term remains). */
+ * w NULL leaves the frozen term out (only the low-rank term remains).
+ * Several maps are those that one place of a model has, with as many tokens each, and are one of two kinds. Side by side: they read the same x,
+ * and no y overlaps another (q, k and v). Added up: they have the same y, and all but the first accumulate (the gradient of what q, k and v
+ * read). A table may do them at once, where one alone is too narrow; the bits are those of one call after the other. */
 typedef struct stlora_product_args {
     int64_t tokens, in, out;
     stlora_cmat x;
@@ -56,6 +61,12 @@ typedef struct stlora_product_args {
     stlora_mat y;
     bool accumulate;
 } stlora_product_args;
+
+/* Of the two kinds of several maps: do they add up in one y? */
+static inline bool stlora_product_adds_up(const stlora_product_args *maps, int count)
+{
+    return count > 1 && maps[1].y.data == maps[0].y.data;
+}
 
 /* lowrank_project: h[t,q] = sum_i x[t,i] u(q,i);   x (T, width) act or F32;  h (T, r) F32, row stride r
  * u(q,i) = u[q*u_rank_stride + i*u_width_stride]: A [r,n] for h = x*A^T, B [m,r] for p = dY*B. */
@@ -309,7 +320,7 @@ struct stlora_backend {
     void *scratch;    /* packing panels, one block per thread, taken at creation */
     stlora_team *team; /* that runs the kernels; NULL for ref's, which runs on the caller */
 
-    void (*product)(const stlora_backend *, const stlora_product_args *);
+    void (*product)(const stlora_backend *, const stlora_product_args *maps, int count);
     void (*lowrank_project)(const stlora_backend *, const stlora_lowrank_project_args *);
     void (*lowrank_grad)(const stlora_backend *, const stlora_lowrank_grad_args *);
     void (*dropout)(const stlora_backend *, const stlora_dropout_args *);

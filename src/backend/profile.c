@@ -81,20 +81,37 @@ static const double F = sizeof(float);
 
 /* ---- the wrappers ---- */
 
-static void product(const stlora_backend *face, const stlora_product_args *a)
+/* Maps that lie side by side read x once, and maps that add up write y once; a line has their widths together. */
+static void product(const stlora_backend *face, const stlora_product_args *maps, int maps_count)
 {
-    const double T = (double)a->tokens, n = (double)a->in, m = (double)a->out, r = (double)a->rank;
-    const double w =
-        a->w ? bytes_of(a->w_dtype, a->out, a->in) + (a->bias ? bytes_of(a->bias_dtype, 1, a->out) : 0) : 0;
-    const double x = a->w ? bytes_of(a->x.dtype, a->tokens, a->in) : 0;
-    const double y = bytes_of(a->y.dtype, a->tokens, a->out) * (a->accumulate ? 2 : 1);
+    const bool adds_up = stlora_product_adds_up(maps, maps_count);
+    double flops = 0, bytes = 0;
+    int64_t in = 0, out = 0;
+    char together[24] = "";
+    for (int i = 0; i < maps_count; i++) {
+        const stlora_product_args *a = &maps[i];
+        const double T = (double)a->tokens, m = (double)a->out, r = (double)a->rank;
+        const int64_t n = a->w ? a->in : 0;
+        flops += 2 * T * m * ((double)n + r);
+        if (a->w) bytes += bytes_of(a->w_dtype, a->out, n) + (a->bias ? bytes_of(a->bias_dtype, 1, a->out) : 0);
+        bytes += r * (T + m) * F;
+        if (i == 0 || adds_up) {
+            in += a->w ? a->in : a->rank;
+            bytes += bytes_of(a->x.dtype, a->tokens, n);
+        }
+        if (i == 0 || !adds_up) {
+            out += a->out;
+            bytes += bytes_of(a->y.dtype, a->tokens, a->out) * (a->accumulate ? 2 : 1);
+        }
+    }
+    if (maps_count > 1) (void)snprintf(together, sizeof together, " (%d maps)", maps_count);
     const double start = now();
-    inner(face)->product(inner(face), a);
-    count(face, start, 2 * T * m * ((a->w ? n : 0) + r), w + x + y + r * (T + m) * F, "product %s %lld->%lld",
-          !a->w                          ? "low-rank"
-          : a->w_layout == STLORA_OUT_IN ? "x W^T"
-                                         : "x W",
-          (long long)(a->w ? a->in : a->rank), (long long)a->out);
+    inner(face)->product(inner(face), maps, maps_count);
+    count(face, start, flops, bytes, "product %s %lld->%lld%s",
+          !maps->w                          ? "low-rank"
+          : maps->w_layout == STLORA_OUT_IN ? "x W^T"
+                                            : "x W",
+          (long long)in, (long long)out, together);
 }
 
 static void lowrank_project(const stlora_backend *face, const stlora_lowrank_project_args *a)

@@ -74,7 +74,7 @@ typedef struct stlora_back {
     void *dqkv;   /* (T, (H+2K) D) act */
     float *delta; /* (T, H) */
     float *work;  /* (H D, 3 T): attention_grad's */
-    float *p;     /* (slice, largest r): dY B */
+    float *p;     /* (slice, r) of each map of a site: dY B */
     void *expand; /* (slice, widest input) act: s P A; only with dropout */
 } stlora_back;
 

@@ -7,9 +7,9 @@
  */
 #include "model/block.h"
 
-/* The adapter's part: gB, P (left in back->p), gA. */
-static void lowrank_backward(const stlora_stage *stage, const stlora_back *back, const stlora_lora_map *map,
-                             stlora_cmat x, const float *h, stlora_cmat dy, const stlora_dropout_args *dropout)
+/* The adapter's part: gB, P (left in p), gA. */
+static void lowrank_backward(const stlora_stage *stage, const stlora_lora_map *map, stlora_cmat x, const float *h,
+                             stlora_cmat dy, float *p, const stlora_dropout_args *dropout)
 {
     const stlora_backend *backend = stage->backend;
     const stlora_linear *linear = map->linear;
@@ -31,7 +31,7 @@ static void lowrank_backward(const stlora_stage *stage, const stlora_back *back,
                                                                      .u = map->product_b,
                                                                      .u_rank_stride = 1,
                                                                      .u_width_stride = map->rank,
-                                                                     .h = back->p});
+                                                                     .h = p});
     if (dropout) {
         backend->dropout(backend, dropout);
         z = stlora_mat_const(dropout->y);
@@ -39,7 +39,7 @@ static void lowrank_backward(const stlora_stage *stage, const stlora_back *back,
     backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows,
                                                                .width = linear->n,
                                                                .rank = map->r,
-                                                               .h = back->p,
+                                                               .h = p,
                                                                .x = z,
                                                                .scale = map->scale,
                                                                .g = map->ga,
@@ -69,6 +69,33 @@ static stlora_cmat gain_backward(const stlora_stage *stage, const stlora_lora_ma
     return stlora_mat_const(scaled);
 }
 
+/* dx (+)= dY W, and with the adapter's part where a map is given: s P A. */
+static stlora_product_args product_of(const stlora_linear *linear, const stlora_lora_map *map, stlora_cmat dy,
+                                      const float *p, stlora_mat dx, bool accumulate)
+{
+    stlora_product_args args = {
+        .tokens = dy.rows,
+        .in = linear->m,
+        .out = linear->n,
+        .x = dy,
+        .w = linear->weight.data,
+        .w_dtype = linear->weight.dtype,
+        .w_layout = linear->layout == STLORA_OUT_IN ? STLORA_IN_OUT : STLORA_OUT_IN,
+        .ldw = linear->layout == STLORA_OUT_IN ? linear->n : linear->m,
+        .y = dx,
+        .accumulate = accumulate,
+    };
+    if (map) {
+        args.h = p;
+        args.u = map->product_a;
+        args.rank = map->rank;
+        args.u_rank_stride = linear->n;
+        args.u_out_stride = 1;
+        args.scale = map->scale;
+    }
+    return args;
+}
+
 void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, const stlora_linear *linear, stlora_cmat x,
                          const float *h, stlora_cmat dy, stlora_mat dx, bool accumulate)
 {
@@ -86,60 +113,57 @@ void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, con
                                         .stream = stage->step << 20 | linear->id,
                                         .token_keys = stage->token_keys};
     if (map && map->mag) dy = gain_backward(stage, map, x, h, dy);
-    if (map) lowrank_backward(stage, back, map, x, h, dy, dropping ? &dropout : NULL);
+    if (map) lowrank_backward(stage, map, x, h, dy, back->p, dropping ? &dropout : NULL);
     if (!dx.data) return;
 
-    stlora_product_args args = {
-        .tokens = dy.rows,
-        .in = linear->m,
-        .out = linear->n,
-        .x = dy,
-        .w = linear->weight.data,
-        .w_dtype = linear->weight.dtype,
-        .w_layout = linear->layout == STLORA_OUT_IN ? STLORA_IN_OUT : STLORA_OUT_IN,
-        .ldw = linear->layout == STLORA_OUT_IN ? linear->n : linear->m,
-        .y = dx,
-        .accumulate = accumulate,
-    };
-    if (map && !dropping) {
-        args.h = back->p;
-        args.u = map->product_a;
-        args.rank = map->rank;
-        args.u_rank_stride = linear->n;
-        args.u_out_stride = 1;
-        args.scale = map->scale;
-    }
-    backend->product(backend, &args);
+    stlora_product_args args = product_of(linear, dropping ? NULL : map, dy, back->p, dx, accumulate);
+    backend->product(backend, &args, 1);
     if (!dropping) return;
 
     /* dX += dropout'(s P A): the same mask over the low-rank term alone. */
     stlora_mat expand = stlora_mat_whole(back->expand, x.dtype, x.rows, linear->n);
+    args = product_of(linear, map, dy, back->p, expand, false);
     args.w = NULL;
-    args.h = back->p;
-    args.u = map->product_a;
-    args.rank = map->rank;
-    args.u_rank_stride = linear->n;
-    args.u_out_stride = 1;
-    args.scale = map->scale;
-    args.y = expand;
-    args.accumulate = false;
-    backend->product(backend, &args);
+    backend->product(backend, &args, 1);
     dropout.x = stlora_mat_const(expand);
     dropout.y = dx;
     dropout.accumulate = true;
     backend->dropout(backend, &dropout);
 }
 
-/* All maps of a site. Their inputs' gradients add up in dx (F32), with accumulate on what it holds, or are written where there is but one map. */
+/* Does more than one product belong to the gradient of the map's input, or is its dY in scratch that the next map takes? */
+static bool goes_alone(const stlora_stage *stage, const stlora_linear *linear)
+{
+    const stlora_lora_map *map = stage->lora->of[linear->id];
+    return map && (stage->dropout > 0 || map->mag);
+}
+
+/* All maps of a site. Their inputs' gradients add up in dx (F32), with accumulate on what it holds, or are written where there is but one map;
+ * in one product where none goes alone, and always in the maps' order. */
 static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
                           float *const *lowrank, void *dy, stlora_dtype dy_dtype, stlora_mat dx, bool accumulate)
 {
+    const stlora_backend *backend = stage->backend;
+    stlora_product_args products[STLORA_MAPS_PER_SITE];
+    int count = 0;
+    float *p = back->p;
     for (int k = 0; k < place->count; k++) {
         const stlora_linear *linear = &place->maps[k];
+        const stlora_lora_map *map = stage->lora->of[linear->id];
         stlora_cmat slice =
             stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
-        stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, accumulate || k > 0);
+        if (goes_alone(stage, linear)) {
+            if (count > 0) backend->product(backend, products, count);
+            count = 0;
+            p = back->p;
+            stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, accumulate || k > 0);
+            continue;
+        }
+        if (map) lowrank_backward(stage, map, x, lowrank[k], slice, p, NULL);
+        if (dx.data) products[count++] = product_of(linear, map, slice, p, dx, accumulate || k > 0);
+        if (map) p += x.rows * map->rank;
     }
+    if (count > 0) backend->product(backend, products, count);
 }
 
 /* back->dx += gradient of the norm's input, given back->dh. */

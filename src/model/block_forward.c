@@ -73,7 +73,7 @@ void stlora_map_linear(const stlora_stage *stage, const stlora_linear *linear, s
                        stlora_mat y)
 {
     const stlora_product_args args = product_of(stage, linear, x, h, y);
-    stage->backend->product(stage->backend, &args);
+    stage->backend->product(stage->backend, &args, 1);
 }
 
 /* y (+)= gain (x W^T + s h B^T) + bias, by way of y itself where that can hold it. */
@@ -93,8 +93,9 @@ static void gained_forward(const stlora_stage *stage, const stlora_linear *linea
                                                                              .accumulate = accumulate});
 }
 
-void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, stlora_cmat x, stlora_mat y,
-                        bool accumulate, float *h)
+/* All of a map but its product, which remains to be done; with a gain that too, and nothing remains. */
+static bool product_remains(const stlora_stage *stage, const stlora_linear *linear, stlora_cmat x, stlora_mat y,
+                            bool accumulate, float *h, stlora_product_args *product)
 {
     const stlora_backend *backend = stage->backend;
     const stlora_lora_map *map = stage->lora ? stage->lora->of[linear->id] : NULL;
@@ -122,26 +123,37 @@ void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, 
                                                                          .h = h});
         if (map->mag) {
             gained_forward(stage, linear, map, x, h, y, accumulate);
-            return;
+            return false;
         }
     }
-    stlora_product_args args = product_of(stage, linear, x, h, y);
-    args.bias = linear->bias.data;
-    args.bias_dtype = linear->bias.dtype;
-    args.accumulate = accumulate;
-    backend->product(backend, &args);
+    *product = product_of(stage, linear, x, h, y);
+    product->bias = linear->bias.data;
+    product->bias_dtype = linear->bias.dtype;
+    product->accumulate = accumulate;
+    return true;
 }
 
-/* All maps of a site, side by side into y. */
+void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, stlora_cmat x, stlora_mat y,
+                        bool accumulate, float *h)
+{
+    stlora_product_args product;
+    if (product_remains(stage, linear, x, y, accumulate, h, &product))
+        stage->backend->product(stage->backend, &product, 1);
+}
+
+/* All maps of a site, side by side into y, in one product. */
 static void site_forward(const stlora_stage *stage, const stlora_place *place, stlora_cmat x, void *y,
                          stlora_dtype y_dtype, bool accumulate, float *const *lowrank)
 {
+    stlora_product_args products[STLORA_MAPS_PER_SITE];
+    int count = 0;
     if (stage->probe) stlora_probe_keep(stage->probe, place->maps, x, stage->first, NULL);
     for (int k = 0; k < place->count; k++) {
         const stlora_linear *linear = &place->maps[k];
         stlora_mat out = stlora_mat_columns(y, y_dtype, x.rows, place->m, linear->column, linear->m);
-        stlora_map_forward(stage, linear, x, out, accumulate, lowrank[k]);
+        if (product_remains(stage, linear, x, out, accumulate, lowrank[k], &products[count])) count++;
     }
+    if (count > 0) stage->backend->product(stage->backend, products, count);
 }
 
 /* y (+)= norm(x) of (T, C), or without weights scale x. */

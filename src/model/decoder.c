@@ -78,10 +78,11 @@ static void lay_out(stlora_decoder *d)
     int64_t largest = 0;
     for (size_t i = 0; d->stage.lora && i < d->stage.lora->count; i++)
         if (d->stage.lora->maps[i].rank > largest) largest = d->stage.lora->maps[i].rank;
-    float *lowrank = stlora_arena_take(arena, P * (size_t)largest, sizeof(float));
-    for (int s = 0; s < STLORA_SITE_COUNT; s++)
-        for (int k = 0; k < STLORA_MAPS_PER_SITE; k++)
+    for (int k = 0; k < STLORA_MAPS_PER_SITE; k++) { /* a site's maps are multiplied together */
+        float *lowrank = stlora_arena_take(arena, P * (size_t)largest, sizeof(float));
+        for (int s = 0; s < STLORA_SITE_COUNT; s++)
             d->acts.lowrank[s][k] = lowrank;
+    }
     stlora_head_lay_out(&d->head, &d->stage, arena, d->shape.logits_rows, false);
     d->head.x = d->x;
     d->rows = stlora_arena_take(arena, (size_t)d->shape.logits_rows, sizeof *d->rows);

@@ -49,7 +49,8 @@ static void multiply(const sketch *s, bool to_y)
                                                .w_dtype = w->weight.dtype,
                                                .w_layout = out_in ? STLORA_OUT_IN : STLORA_IN_OUT,
                                                .ldw = w->layout == STLORA_OUT_IN ? w->n : w->m,
-                                               .y = stlora_mat_whole(to_y ? s->y : s->z, STLORA_F32, s->l, out)});
+                                               .y = stlora_mat_whole(to_y ? s->y : s->z, STLORA_F32, s->l, out)},
+                        1);
 }
 
 /* tall [width, l] becomes Q of the rows x [l, width], small R. */

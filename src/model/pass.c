@@ -134,6 +134,22 @@ static void take_lasting(stlora_pass *pass)
         pass->token_keys = stlora_arena_take(arena, z(pass->shape.max_tokens), sizeof *pass->token_keys);
 }
 
+/* The ranks of a site's maps together, where they are most. */
+static int64_t most_ranks(const stlora_transformer *model, const stlora_lora *lora)
+{
+    int64_t most = 1;
+    for (int64_t l = 0; l < model->config.layers; l++) {
+        for (int s = 0; s < STLORA_SITE_COUNT; s++) {
+            const stlora_place *site = &model->blocks[l].sites[s];
+            int64_t ranks = 0;
+            for (int k = 0; k < site->count; k++)
+                if (lora->of[site->maps[k].id]) ranks += lora->of[site->maps[k].id]->rank;
+            if (ranks > most) most = ranks;
+        }
+    }
+    return most;
+}
+
 /* Scratch of the blocks' backward. */
 static void take_back(stlora_pass *pass, size_t rows)
 {
@@ -144,16 +160,13 @@ static void take_back(stlora_pass *pass, size_t rows)
     size_t T = z(pass->shape.max_tokens), act = stlora_dtype_size(pass->shape.act);
     size_t C = z(c->hidden_size), F = z(c->intermediate_size), O = z(c->heads * c->head_dim);
     size_t widest = F > C ? F : C;
-    int64_t largest = 1;
     if (O > widest) widest = O;
-    for (size_t i = 0; i < lora->count; i++)
-        if (lora->maps[i].rank > largest) largest = lora->maps[i].rank;
     bool same = pass->shape.act == STLORA_F32 && !stlora_output_follows(pass->stage.model);
     back->dx_act = same ? back->dx : stlora_arena_take(arena, rows * C, act);
     back->dh = stlora_arena_take(arena, rows * C, sizeof(float));
     back->dout = stlora_arena_take(arena, T * O, act);
     back->delta = stlora_arena_take(arena, T * z(c->heads), sizeof(float));
-    back->p = stlora_arena_take(arena, rows * z(largest), sizeof(float));
+    back->p = stlora_arena_take(arena, rows * z(most_ranks(pass->stage.model, lora)), sizeof(float));
     if (lora->config.lora_dropout > 0) {
         pass->stage.dropped = stlora_arena_take(arena, rows * widest, act);
         back->expand = stlora_arena_take(arena, rows * widest, act);

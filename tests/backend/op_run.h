@@ -34,7 +34,7 @@ static inline void op_run_product(const stlora_backend *backend, op_instance *x,
             .y = op_mat(&b[PY], begin, end),
             .accumulate = c->accumulate,
         };
-        backend->product(backend, &args);
+        backend->product(backend, &args, 1);
     } else if (c->op == OP_LOWRANK_PROJECT) {
         const stlora_lowrank_project_args args = {end - begin,
                                                   c->in,

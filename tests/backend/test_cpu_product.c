@@ -110,7 +110,7 @@ static fenced run_part(const stlora_backend *table, const product_data *d, int64
     a.h += t0 * a.rank;
     a.y.data = (char *)y.data + (size_t)(t0 * a.out) * size;
     a.tokens = a.x.rows = a.y.rows = tokens;
-    table->product(table, &a);
+    table->product(table, &a, 1);
     return y;
 }
 

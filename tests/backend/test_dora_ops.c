@@ -86,7 +86,8 @@ static void forward(dora *d)
                                                    .u_rank_stride = 1,
                                                    .u_out_stride = d->r,
                                                    .scale = d->s,
-                                                   .y = whole(d->v, d->t, d->m)});
+                                                   .y = whole(d->v, d->t, d->m)},
+                   1);
     for (int64_t o = 0; o < d->m; o++) {
         d->k[o] = d->mag[o] / d->norms[o];
         d->inverse[o] = 1 / d->norms[o];
@@ -127,7 +128,8 @@ static void backward(dora *d)
                                                    .u_rank_stride = d->n,
                                                    .u_out_stride = 1,
                                                    .scale = d->s,
-                                                   .y = whole(d->dx, d->t, d->n)});
+                                                   .y = whole(d->dx, d->t, d->n)},
+                   1);
 }
 
 static void test_example(void **state)

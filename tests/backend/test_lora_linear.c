@@ -107,7 +107,7 @@ static void linear_forward(const stlora_backend *ref, linear *l)
                                                  l->a,      c->in, 1,       l->h};
     const stlora_product_args product = product_of(l, false);
     ref->lowrank_project(ref, &project);
-    ref->product(ref, &product);
+    ref->product(ref, &product, 1);
 }
 
 static void linear_backward(const stlora_backend *ref, linear *l)
@@ -119,7 +119,7 @@ static void linear_backward(const stlora_backend *ref, linear *l)
     const stlora_lowrank_grad_args da = {c->tokens, c->in, c->rank, l->p, x, c->scale, l->da, c->in, 1, 0};
     const stlora_lowrank_grad_args db = {c->tokens, c->out, c->rank, l->h, dy, c->scale, l->db, 1, c->rank, 0};
     ref->lowrank_project(ref, &project);
-    ref->product(ref, &product);
+    ref->product(ref, &product, 1);
     ref->lowrank_grad(ref, &da);
     ref->lowrank_grad(ref, &db);
 }

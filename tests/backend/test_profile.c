@@ -103,9 +103,9 @@ static void products(const stlora_backend *table)
                                 .u_out_stride = 2,
                                 .scale = 1,
                                 .y = stlora_mat_whole(y, STLORA_F32, 3, 5)};
-    table->product(table, &args);
+    table->product(table, &args, 1);
     args.accumulate = true;
-    table->product(table, &args);
+    table->product(table, &args, 1);
     args = (stlora_product_args){.tokens = 3,
                                  .in = 5,
                                  .out = 4,
@@ -116,7 +116,7 @@ static void products(const stlora_backend *table)
                                  .ldw = 4,
                                  .scale = 1,
                                  .y = stlora_mat_whole(y, STLORA_F32, 3, 4)};
-    table->product(table, &args);
+    table->product(table, &args, 1);
 }
 
 static void counts_are_the_formulas(void **state)
@@ -135,6 +135,43 @@ static void counts_are_the_formulas(void **state)
     const double once = 2 * 5 * 4 + 4 * 3 * 4 + 4 * 3 * 5 + low_rank;
     assert_line(tables->profile, "product x W^T 4->5", 2, 2 * forward, 2 * once + 4 * 3 * 5);
     assert_line(tables->profile, "product x W 5->4", 1, 2 * 3 * 5 * 4, 2 * 5 * 4 + 4 * 3 * 5 + 4 * 3 * 4);
+}
+
+/* Side by side, y (3, 5 + 2) = x (3, 4) of two maps; added up, y (3, 4) of what these read: x, and then y, count once. */
+static void several_maps_are_one_line(void **state)
+{
+    const pair_of_tables *tables = *state;
+    const stlora_backend *table = stlora_op_profile_table(tables->profile);
+    static const float w[5 * 4], h[3 * 2], u[2 * 5], x[3 * 7];
+    static float y[3 * 7];
+    stlora_product_args maps[2];
+    stlora_op_profile_record(tables->profile, true);
+    for (int adds_up = 0; adds_up < 2; adds_up++) {
+        for (int i = 0; i < 2; i++) {
+            const int64_t width = i == 0 ? 5 : 2, first = i == 0 ? 0 : 5;
+            const stlora_cmat wide = {x + first, STLORA_F32, 3, width, 7}, whole = {x, STLORA_F32, 3, 4, 4};
+            maps[i] = (stlora_product_args){.tokens = 3,
+                                            .in = adds_up ? width : 4,
+                                            .out = adds_up ? 4 : width,
+                                            .x = adds_up ? wide : whole,
+                                            .w = w,
+                                            .w_layout = adds_up ? STLORA_IN_OUT : STLORA_OUT_IN,
+                                            .ldw = 4,
+                                            .h = h,
+                                            .u = u,
+                                            .rank = i == 0 ? 2 : 0,
+                                            .u_rank_stride = adds_up ? 4 : 1,
+                                            .u_out_stride = adds_up ? 1 : 2,
+                                            .scale = 1,
+                                            .y = adds_up ? stlora_mat_whole(y, STLORA_F32, 3, 4)
+                                                         : stlora_mat_columns(y, STLORA_F32, 3, 7, first, width),
+                                            .accumulate = adds_up && i > 0};
+        }
+        table->product(table, maps, 2);
+    }
+    const double frozen = 2 * 3 * 4 * (5 + 2), once = 4 * (4 * (5 + 2) + 3 * 4 + 3 * (5 + 2));
+    assert_line(tables->profile, "product x W^T 4->7 (2 maps)", 1, frozen + 2 * 3 * 2 * 5, once + 4 * (3 * 2 + 2 * 5));
+    assert_line(tables->profile, "product x W 7->4 (2 maps)", 1, frozen + 2 * 3 * 2 * 4, once + 4 * (3 * 2 + 2 * 4));
 }
 
 /* Two segments of 3 and 2 tokens, 2 heads of 2 on 1 kv head: 6 + 3 pairs; with a window of 2, 5 + 3. */
@@ -185,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bits_are_the_inner_tables, open_tables, close_tables),
         cmocka_unit_test_setup_teardown(counts_are_the_formulas, open_tables, close_tables),
+        cmocka_unit_test_setup_teardown(several_maps_are_one_line, open_tables, close_tables),
         cmocka_unit_test_setup_teardown(attention_counts_what_a_query_sees, open_tables, close_tables),
         cmocka_unit_test(ceilings_are_numbers),
     };

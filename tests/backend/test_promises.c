@@ -7,6 +7,7 @@
  *   poison    one NaN or infinity in one element of one input reaches what it should in ref, and nothing else
  *   without   an output that the caller leaves out changes no bit of the others
  *   denormals count
+ *   together  products of several maps in one call have the bits of one call after the other
  *   adamw     its sum of squares has sum_squares' bits and the order written in ref/adamw.c; a shrink and a decay of 1 leave
  *             p's bits alone; the fused pass is within an ulp of the passes one by one
  */
@@ -388,7 +389,8 @@ static void test_denormals(void **state)
                                                              .w_dtype = cases[k].w,
                                                              .w_layout = layout ? STLORA_IN_OUT : STLORA_OUT_IN,
                                                              .ldw = layout ? M : N,
-                                                             .y = stlora_mat_whole(y, STLORA_F32, T, M)});
+                                                             .y = stlora_mat_whole(y, STLORA_F32, T, M)},
+                               1);
                 const float want = (float)(N * cases[k].x_value * cases[k].w_value); /* exact */
                 for (int i = 0; i < T * M; i++)
                     if (y[i] != want)
@@ -412,6 +414,156 @@ static void test_denormals(void **state)
             assert_true(g[i] == T * 0x1p-140f);
     }
     tables_close(&all);
+}
+
+/* ---- products of several maps ---- */
+
+enum { MOST_MAPS = 5, TOGETHER_PAD = 3 };
+
+/* Maps side by side have in[0] in common, and maps that add up out[0]. */
+typedef struct together_case {
+    bool adds_up;
+    int count;
+    int64_t tokens, in[MOST_MAPS], out[MOST_MAPS], rank[MOST_MAPS];
+    stlora_dtype x, w[MOST_MAPS], y;
+    bool bias, accumulate;
+} together_case;
+
+#define A STLORA_F32
+#define B STLORA_BF16
+#define C STLORA_F16
+static const together_case together_cases[] = {
+    /* narrow: tokens are shared out; as q, k, v and as gate, up; ranks that differ, none */
+    {false, 3, 400, {64}, {64, 32, 32}, {8, 8, 8}, A, {A, A, A}, A, false, false},
+    {false, 2, 387, {64}, {172, 172}, {8, 0}, A, {A, A}, A, true, true},
+    {false, 3, 390, {64}, {64, 33, 15}, {0, 3, 64}, B, {B, B, B}, B, true, false},
+    /* columns are shared out; long sums, panels and tiles that end early */
+    {false, 3, 13, {2500}, {200, 17, 65}, {8, 0, 64}, B, {B, B, B}, B, true, true},
+    {false, 3, 13, {1100}, {200, 17, 65}, {64, 9, 0}, A, {A, A, A}, A, false, false},
+    {false, 3, 7, {130}, {300, 64, 1}, {2, 2, 2}, A, {B, C, A}, B, true, false},
+    {false, 5, 50, {96}, {130, 64, 1, 16, 70}, {1, 2, 3, 4, 5}, B, {A, A, C, A, A}, A, false, true},
+    /* what goes one by one: chains of low-rank steps alone, bf16 by bf16 beside other weights, tokens that are none */
+    {false, 2, 40, {100}, {70, 70}, {8, 70}, A, {A, A}, A, false, false},
+    {false, 3, 40, {100}, {70, 64, 33}, {8, 8, 0}, B, {B, A, B}, A, true, true},
+    {false, 2, 0, {100}, {70, 64}, {8, 8}, A, {A, A}, A, false, false},
+    /* added up: few weights, long sums among them; and more weights, which go one by one */
+    {true, 3, 400, {64, 32, 32}, {64}, {8, 8, 8}, A, {A, A, A}, A, false, false},
+    {true, 2, 387, {172, 171}, {65}, {8, 0}, A, {A, C}, A, false, true},
+    {true, 3, 390, {65, 33, 31}, {70}, {0, 3, 8}, B, {B, B, B}, A, false, false},
+    {true, 5, 20, {10, 11, 1, 12, 64}, {300}, {1, 2, 3, 4, 5}, B, {A, A, C, A, A}, A, false, true},
+    {true, 3, 20, {1500, 700, 33}, {130}, {60, 10, 0}, B, {B, B, B}, A, false, false},
+    {true, 3, 20, {1500, 33, 7}, {31}, {60, 10, 0}, A, {A, A, A}, A, false, true},
+    {true, 2, 20, {33, 1500}, {31}, {60, 10}, B, {B, B}, A, false, false},
+    /* what goes one by one: sums that are rounded between the maps, biases, higher ranks, other weights */
+    {true, 2, 20, {70, 64}, {130}, {8, 8}, B, {B, B}, B, false, false},
+    {true, 2, 20, {70, 64}, {130}, {8, 8}, A, {A, A}, A, true, true},
+    {true, 2, 20, {70, 64}, {130}, {70, 8}, A, {A, A}, A, false, true},
+    {true, 2, 20, {70, 64}, {130}, {8, 8}, B, {B, A}, A, false, true},
+};
+#undef A
+#undef B
+#undef C
+
+static void *together_numbers(stlora_dtype dtype, int64_t count, uint64_t *seed)
+{
+    void *numbers = malloc((size_t)(count + 1) * stlora_dtype_size(dtype));
+    assert_non_null(numbers);
+    for (int64_t i = 0; i <= count; i++)
+        stlora_store(numbers, dtype, i, op_uniform(seed, -1, 1));
+    return numbers;
+}
+
+typedef struct together_data {
+    stlora_product_args maps[MOST_MAPS];
+    void *x, *y, *held, *owned[MOST_MAPS][4];
+    size_t bytes; /* of y */
+} together_data;
+
+/* Both kinds lie as a model has them: what belongs to one map beside what belongs to the next, with some numbers that belong to none. */
+static void together_make(together_data *d, const together_case *c)
+{
+    uint64_t seed = 5;
+    int64_t x_width = c->adds_up ? 0 : c->in[0], y_width = c->adds_up ? c->out[0] : 0, column = 0;
+    for (int i = 0; i < c->count; i++)
+        *(c->adds_up ? &x_width : &y_width) += (c->adds_up ? c->in : c->out)[i];
+    x_width += TOGETHER_PAD;
+    y_width += TOGETHER_PAD;
+    *d = (together_data){.bytes = (size_t)(c->tokens * y_width) * stlora_dtype_size(c->y)};
+    d->x = together_numbers(c->x, c->tokens * x_width, &seed);
+    d->held = together_numbers(c->y, c->tokens * y_width, &seed);
+    d->y = malloc(d->bytes + 1);
+    assert_non_null(d->y);
+    for (int i = 0; i < c->count; i++) {
+        const int64_t in = c->in[c->adds_up ? i : 0], out = c->out[c->adds_up ? 0 : i], rank = c->rank[i];
+        void **own = d->owned[i];
+        stlora_mat x = stlora_mat_columns(d->x, c->x, c->tokens, x_width, c->adds_up ? column : 0, in);
+        own[0] = together_numbers(c->w[i], in * out, &seed);
+        own[1] = together_numbers(c->w[i], out, &seed);
+        own[2] = together_numbers(STLORA_F32, c->tokens * rank, &seed);
+        own[3] = together_numbers(STLORA_F32, out * rank, &seed);
+        d->maps[i] =
+            (stlora_product_args){.tokens = c->tokens,
+                                  .in = in,
+                                  .out = out,
+                                  .x = stlora_mat_const(x),
+                                  .w = own[0],
+                                  .w_dtype = c->w[i],
+                                  .w_layout = c->adds_up ? STLORA_IN_OUT : STLORA_OUT_IN,
+                                  .ldw = c->adds_up ? out : in,
+                                  .bias = c->bias ? own[1] : NULL,
+                                  .bias_dtype = c->w[i],
+                                  .h = own[2],
+                                  .u = own[3],
+                                  .rank = rank,
+                                  .u_rank_stride = c->adds_up ? out : 1,
+                                  .u_out_stride = c->adds_up ? 1 : rank,
+                                  .scale = 0.75 + i,
+                                  .y = stlora_mat_columns(d->y, c->y, c->tokens, y_width, c->adds_up ? 0 : column, out),
+                                  .accumulate = c->accumulate || (c->adds_up && i > 0)};
+        column += c->adds_up ? in : out;
+    }
+}
+
+static void together_free(together_data *d)
+{
+    for (int i = 0; i < MOST_MAPS; i++)
+        for (int k = 0; k < 4; k++)
+            free(d->owned[i][k]);
+    free(d->x);
+    free(d->y);
+    free(d->held);
+}
+
+static void test_together(void **state)
+{
+    (void)state;
+    tables one, many;
+    tables_open(&one, 1);
+    for (int threads = 1; threads <= 3; threads++) {
+        tables_open(&many, threads);
+        for (size_t k = 0; k < sizeof together_cases / sizeof together_cases[0]; k++) {
+            const together_case *c = &together_cases[k];
+            together_data d;
+            together_make(&d, c);
+            void *want = malloc(d.bytes + 1);
+            assert_non_null(want);
+            for (int n = 0; n < one.count; n++) {
+                memcpy(d.y, d.held, d.bytes);
+                for (int i = 0; i < c->count; i++)
+                    one.all[n]->product(one.all[n], &d.maps[i], 1);
+                memcpy(want, d.y, d.bytes);
+                memcpy(d.y, d.held, d.bytes);
+                many.all[n]->product(many.all[n], d.maps, c->count);
+                if (memcmp(d.y, want, d.bytes) != 0)
+                    fail_msg("%s, %d threads, case %zu: %d maps at once are not one after the other", one.all[n]->name,
+                             threads, k, c->count);
+            }
+            free(want);
+            together_free(&d);
+        }
+        tables_close(&many);
+    }
+    tables_close(&one);
 }
 
 /* ---- adamw ---- */
@@ -580,7 +732,7 @@ int main(void)
         cmocka_unit_test(test_poison),      cmocka_unit_test(test_without),
         cmocka_unit_test(test_denormals),   cmocka_unit_test(test_order_of_squares),
         cmocka_unit_test(test_adamw_sums),  cmocka_unit_test(test_adamw_leaves_bits),
-        cmocka_unit_test(test_adamw_fused),
+        cmocka_unit_test(test_adamw_fused), cmocka_unit_test(test_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static void test_product_by_hand(void **state)
                              .ldw = 2,
                              .y = result(y, 2, 3)};
     const double plain[] = {5, 2, -1, 11, 4, -3};
-    ref.product(&ref, &a);
+    ref.product(&ref, &a, 1);
     for (int i = 0; i < 6; i++)
         assert_near(y[i], plain[i], 0);
 
@@ -60,19 +60,19 @@ static void test_product_by_hand(void **state)
     a.u_out_stride = 1;
     a.scale = 0.5;
     const double full[] = {15.5, 27, 79, 22, 34, 127};
-    ref.product(&ref, &a);
+    ref.product(&ref, &a, 1);
     for (int i = 0; i < 6; i++)
         assert_near(y[i], full[i], 0);
 
     a.accumulate = true;
-    ref.product(&ref, &a);
+    ref.product(&ref, &a, 1);
     for (int i = 0; i < 6; i++)
         assert_near(y[i], 2 * full[i], 0);
 
     a.accumulate = false;
     a.w = NULL; /* only the low-rank term and the bias */
     const double lowrank[] = {10.5, 25, 80, 11, 30, 130};
-    ref.product(&ref, &a);
+    ref.product(&ref, &a, 1);
     for (int i = 0; i < 6; i++)
         assert_near(y[i], lowrank[i], 0);
 }

@@ -147,7 +147,7 @@ static void cpu_lowrank_project(const stlora_backend *table, const stlora_lowran
         p.w_layout = STLORA_IN_OUT;
         p.ldw = a->u_width_stride;
     }
-    cpu_product(table, &p);
+    cpu_product(table, &p, 1);
 }
 
 #endif

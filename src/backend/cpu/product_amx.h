@@ -449,12 +449,8 @@ static void amx_work(const void *context, int64_t index, int thread)
     _mm_sfence();
 }
 
-static void amx_product(const stlora_backend *table, const stlora_product_args *a)
+static void amx_product_of(const stlora_backend *table, const stlora_product_args *a)
 {
-    if (!a->w || a->x.dtype != STLORA_BF16 || a->w_dtype != STLORA_BF16 || a->tokens == 0 || a->out == 0) {
-        cpu_product(table, a);
-        return;
-    }
     assert(is_act(a->y.dtype));
     assert(a->x.rows >= a->tokens && a->x.cols == a->in && a->x.ld >= a->in);
     assert(a->y.rows >= a->tokens && a->y.cols == a->out && a->y.ld >= a->out);
@@ -472,6 +468,28 @@ static void amx_product(const stlora_backend *table, const stlora_product_args *
     amx_partition(&p);
     const double nanoseconds = (double)a->out * ((double)a->in + (double)a->rank) * (0.1 + 0.0015 * (double)a->tokens);
     stlora_team_run(table->team, p.column_tasks * p.token_blocks, nanoseconds, amx_work, &p);
+}
+
+static bool amx_multiplies(const stlora_product_args *a)
+{
+    return a->w && a->x.dtype == STLORA_BF16 && a->w_dtype == STLORA_BF16 && a->tokens > 0 && a->out > 0;
+}
+
+static void amx_product(const stlora_backend *table, const stlora_product_args *maps, int count)
+{
+    int pairs = 0;
+    for (int i = 0; i < count; i++)
+        pairs += amx_multiplies(&maps[i]);
+    if (pairs == 0) {
+        cpu_product(table, maps, count);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        if (amx_multiplies(&maps[i]))
+            amx_product_of(table, &maps[i]);
+        else
+            cpu_product(table, &maps[i], 1);
+    }
 }
 
 #endif

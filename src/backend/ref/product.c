@@ -7,9 +7,8 @@
  */
 #include "backend/ref/ref.h"
 
-void stlora_ref_product(const stlora_backend *backend, const stlora_product_args *a)
+static void product_of(const stlora_product_args *a)
 {
-    (void)backend;
     assert(a->x.rows >= a->tokens && a->y.rows >= a->tokens);
     assert(a->x.cols == a->in && a->y.cols == a->out && a->x.ld >= a->in && a->y.ld >= a->out);
     assert(a->rank == 0 || (a->h && a->u));
@@ -32,4 +31,11 @@ void stlora_ref_product(const stlora_backend *backend, const stlora_product_args
             stlora_ref_put(a->y, t, o, y);
         }
     }
+}
+
+void stlora_ref_product(const stlora_backend *backend, const stlora_product_args *maps, int count)
+{
+    (void)backend;
+    for (int i = 0; i < count; i++)
+        product_of(&maps[i]);
 }

@@ -15,7 +15,7 @@
 /* stlora_ref_fill: points every op of the table to its definition here; leaves the other fields alone. */
 void stlora_ref_fill(stlora_backend *table);
 
-void stlora_ref_product(const stlora_backend *, const stlora_product_args *);
+void stlora_ref_product(const stlora_backend *, const stlora_product_args *maps, int count);
 void stlora_ref_lowrank_project(const stlora_backend *, const stlora_lowrank_project_args *);
 void stlora_ref_lowrank_grad(const stlora_backend *, const stlora_lowrank_grad_args *);
 void stlora_ref_dropout(const stlora_backend *, const stlora_dropout_args *);
