@@ -15,7 +15,7 @@
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 
-#include "backend/cpu/attention_narrow_template.h"
+#include "backend/cpu/attention_grad_narrow_template.h"
 
 typedef struct attention_grad_plan {
     const stlora_backend *table;
