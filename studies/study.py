@@ -74,13 +74,12 @@ def parts():
     yield grid("w64", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
     yield grid("w64", "shakespeare", "qv", DECISIVE, "5e-5:1.024e-1:x2")  # to rates at which q and v alone have turned for the worse
     yield grid("w128", "shakespeare", "all", DECISIVE, "5e-5:1.28e-2:x2")
-    yield grid("w256", "shakespeare", "all", DECISIVE, "1.6e-3:6.4e-3:x2")
+    yield grid("w256", "shakespeare", "all", DECISIVE, "8e-4:6.4e-3:x2")
     yield grid("w512", "shakespeare", "all", PLAIN_AND_SHRUNK, "1.6e-3:1.28e-2:x2", steps=100)
     yield grid("stories260K", "grimm", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
     yield grid("w64", "wikitext", "all", DECISIVE, AROUND_THE_BEST + ",2.56e-2")
-    yield grid("w128", "shakespeare", "qv", DECISIVE, "6.4e-3:1.024e-1:x2")
+    yield grid("w128", "shakespeare", "qv", DECISIVE, "3.2e-3:1.024e-1:x2")
     yield grid("w256", "shakespeare", "qv", PLAIN_AND_SHRUNK, "6.4e-3:5.12e-2:x2")
-    yield grid("w128", "shakespeare", "all", PLAIN_AND_SHRUNK, "4e-4:3.2e-3:x2", steps=1000, name="-long")
     yield from fresh()
 
 
