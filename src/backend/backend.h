@@ -279,6 +279,7 @@ typedef struct stlora_activation_grad_args {
     int64_t tokens, width;
     stlora_cmat x, dy;
     stlora_mat dx; /* like x; may be x's own memory */
+    stlora_mat y;  /* (T, F) act: what activation puts out, bit for bit; may be dy's own memory; data NULL = not wanted */
 } stlora_activation_grad_args;
 
 /* cross_entropy: over rows of logits (N, V) F32 with one target each:
@@ -319,6 +320,11 @@ struct stlora_backend {
     bool tiles;       /* they run on tile registers */
     void *scratch;    /* packing panels, one block per thread, taken at creation */
     stlora_team *team; /* that runs the kernels; NULL for ref's, which runs on the caller */
+
+    /* What is called between begin and end may be put off until end, so that a table can put calls together: the args are copied, but nobody
+     * other than ops may look at what they point to, or change it, before end. Not one in the other. */
+    void (*begin)(const stlora_backend *);
+    void (*end)(const stlora_backend *);
 
     void (*product)(const stlora_backend *, const stlora_product_args *maps, int count);
     void (*lowrank_project)(const stlora_backend *, const stlora_lowrank_project_args *);

@@ -78,6 +78,17 @@ typedef struct stlora_back {
     void *expand; /* (slice, widest input) act: s P A; only with dropout */
 } stlora_back;
 
+/* stlora_stage_begin, stlora_stage_end: the backend may put off what is called between them (backend.h), so nobody but ops looks at the
+ * activations there; where a probe does, nothing is put off. */
+static inline void stlora_stage_begin(const stlora_stage *stage)
+{
+    if (!stage->probe) stage->backend->begin(stage->backend);
+}
+static inline void stlora_stage_end(const stlora_stage *stage)
+{
+    if (!stage->probe) stage->backend->end(stage->backend);
+}
+
 /* stlora_map_forward: y (+)= map(x); h (T, r) receives x A^T where the map is adapted. y has the map's own columns only. */
 void stlora_map_forward(const stlora_stage *stage, const stlora_linear *linear, stlora_cmat x, stlora_mat y,
                         bool accumulate, float *h);

@@ -7,14 +7,26 @@
  */
 #include "model/block.h"
 
-/* The adapter's part: gB, P (left in p), gA. */
-static void lowrank_backward(const stlora_stage *stage, const stlora_lora_map *map, stlora_cmat x, const float *h,
-                             stlora_cmat dy, float *p, const stlora_dropout_args *dropout)
+/* P = dY B. */
+static void lowrank_project(const stlora_stage *stage, const stlora_lora_map *map, stlora_cmat dy, float *p)
+{
+    stage->backend->lowrank_project(stage->backend, &(stlora_lowrank_project_args){.tokens = dy.rows,
+                                                                                   .width = map->linear->m,
+                                                                                   .rank = map->rank,
+                                                                                   .x = dy,
+                                                                                   .u = map->product_b,
+                                                                                   .u_rank_stride = 1,
+                                                                                   .u_width_stride = map->rank,
+                                                                                   .h = p});
+}
+
+/* gB and gA, z being what A reads. */
+static void lowrank_grads(const stlora_stage *stage, const stlora_lora_map *map, stlora_cmat z, const float *h,
+                          stlora_cmat dy, const float *p)
 {
     const stlora_backend *backend = stage->backend;
     const stlora_linear *linear = map->linear;
-    stlora_cmat z = x;
-    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows,
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = z.rows,
                                                                .width = linear->m,
                                                                .rank = map->r,
                                                                .h = h,
@@ -24,19 +36,7 @@ static void lowrank_backward(const stlora_stage *stage, const stlora_lora_map *m
                                                                .g_rank_stride = 1,
                                                                .g_width_stride = map->r,
                                                                .h_stride = map->rank});
-    backend->lowrank_project(backend, &(stlora_lowrank_project_args){.tokens = x.rows,
-                                                                     .width = linear->m,
-                                                                     .rank = map->rank,
-                                                                     .x = dy,
-                                                                     .u = map->product_b,
-                                                                     .u_rank_stride = 1,
-                                                                     .u_width_stride = map->rank,
-                                                                     .h = p});
-    if (dropout) {
-        backend->dropout(backend, dropout);
-        z = stlora_mat_const(dropout->y);
-    }
-    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = x.rows,
+    backend->lowrank_grad(backend, &(stlora_lowrank_grad_args){.tokens = z.rows,
                                                                .width = linear->n,
                                                                .rank = map->r,
                                                                .h = p,
@@ -56,16 +56,13 @@ static stlora_cmat gain_backward(const stlora_stage *stage, const stlora_lora_ma
     const int64_t m = map->linear->m;
     const stlora_mat v = stlora_mat_whole(stage->v, STLORA_F32, x.rows, m);
     stlora_map_linear(stage, map->linear, x, h, v);
-    backend->column_dot(backend, &(stlora_column_dot_args){.tokens = x.rows,
-                                                           .width = m,
-                                                           .x = dy,
-                                                           .y = stlora_mat_const(v),
-                                                           .scale = map->inverse,
-                                                           .g = map->gmag});
+    backend->column_dot(
+        backend,
+        &(stlora_column_dot_args){
+            .tokens = x.rows, .width = m, .x = dy, .y = stlora_mat_const(v), .scale = map->inverse, .g = map->gmag});
     const stlora_mat scaled = stlora_mat_whole(stage->v, dy.dtype, x.rows, m); /* in v's place, which is done with */
     backend->column_scale(
-        backend,
-        &(stlora_column_scale_args){.tokens = x.rows, .width = m, .x = dy, .scale = map->gain, .y = scaled});
+        backend, &(stlora_column_scale_args){.tokens = x.rows, .width = m, .x = dy, .scale = map->gain, .y = scaled});
     return stlora_mat_const(scaled);
 }
 
@@ -113,7 +110,15 @@ void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, con
                                         .stream = stage->step << 20 | linear->id,
                                         .token_keys = stage->token_keys};
     if (map && map->mag) dy = gain_backward(stage, map, x, h, dy);
-    if (map) lowrank_backward(stage, map, x, h, dy, back->p, dropping ? &dropout : NULL);
+    if (map) {
+        stlora_cmat z = x;
+        lowrank_project(stage, map, dy, back->p);
+        if (dropping) {
+            backend->dropout(backend, &dropout);
+            z = stlora_mat_const(dropout.y);
+        }
+        lowrank_grads(stage, map, z, h, dy, back->p);
+    }
     if (!dx.data) return;
 
     stlora_product_args args = product_of(linear, dropping ? NULL : map, dy, back->p, dx, accumulate);
@@ -131,39 +136,66 @@ void stlora_map_backward(const stlora_stage *stage, const stlora_back *back, con
     backend->dropout(backend, &dropout);
 }
 
-/* Does more than one product belong to the gradient of the map's input, or is its dY in scratch that the next map takes? */
-static bool goes_alone(const stlora_stage *stage, const stlora_linear *linear)
+/* With dropout more than one product belongs to the gradient of a map's input, with DoRA its dY is in scratch that the next map takes. */
+static bool one_by_one(const stlora_stage *stage, const stlora_place *place)
 {
-    const stlora_lora_map *map = stage->lora->of[linear->id];
-    return map && (stage->dropout > 0 || map->mag);
+    for (int k = 0; k < place->count; k++) {
+        const stlora_lora_map *map = stage->lora->of[place->maps[k].id];
+        if (map && (stage->dropout > 0 || map->mag)) return true;
+    }
+    return false;
 }
 
-/* All maps of a site. Their inputs' gradients add up in dx (F32), with accumulate on what it holds, or are written where there is but one map;
- * in one product where none goes alone, and always in the maps' order. */
-static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
-                          float *const *lowrank, void *dy, stlora_dtype dy_dtype, stlora_mat dx, bool accumulate)
+/* The gradient of a map's output, of those of its site, dy (T, m of the site). */
+static stlora_cmat dy_of(const stlora_place *place, const stlora_linear *linear, stlora_mat dy)
 {
-    const stlora_backend *backend = stage->backend;
+    return stlora_mat_const(stlora_mat_columns(dy.data, dy.dtype, dy.rows, place->m, linear->column, linear->m));
+}
+
+/* Of the maps of a site, P, one behind the other in back->p, and dx (+)= the gradient of their input: what they add to it adds up in the maps'
+ * order, in F32; one map may write another dtype. */
+static void site_flow(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_mat dy,
+                      stlora_mat dx, bool accumulate)
+{
     stlora_product_args products[STLORA_MAPS_PER_SITE];
-    int count = 0;
     float *p = back->p;
     for (int k = 0; k < place->count; k++) {
         const stlora_linear *linear = &place->maps[k];
         const stlora_lora_map *map = stage->lora->of[linear->id];
-        stlora_cmat slice =
-            stlora_mat_const(stlora_mat_columns(dy, dy_dtype, x.rows, place->m, linear->column, linear->m));
-        if (goes_alone(stage, linear)) {
-            if (count > 0) backend->product(backend, products, count);
-            count = 0;
-            p = back->p;
-            stlora_map_backward(stage, back, linear, x, lowrank[k], slice, dx, accumulate || k > 0);
-            continue;
-        }
-        if (map) lowrank_backward(stage, map, x, lowrank[k], slice, p, NULL);
-        if (dx.data) products[count++] = product_of(linear, map, slice, p, dx, accumulate || k > 0);
-        if (map) p += x.rows * map->rank;
+        const stlora_cmat dy_k = dy_of(place, linear, dy);
+        products[k] = product_of(linear, map, dy_k, p, dx, accumulate || k > 0);
+        if (!map) continue;
+        lowrank_project(stage, map, dy_k, p);
+        p += dy.rows * map->rank;
     }
-    if (count > 0) backend->product(backend, products, count);
+    if (dx.data) stage->backend->product(stage->backend, products, place->count);
+}
+
+/* Gradients of A and B of the maps of a site, whose P site_flow has left. */
+static void site_grads(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
+                       float *const *lowrank, stlora_mat dy)
+{
+    const float *p = back->p;
+    for (int k = 0; k < place->count; k++) {
+        const stlora_lora_map *map = stage->lora->of[place->maps[k].id];
+        if (!map) continue;
+        lowrank_grads(stage, map, x, lowrank[k], dy_of(place, &place->maps[k], dy), p);
+        p += dy.rows * map->rank;
+    }
+}
+
+/* Both, of a site that reads x; dx is not x's memory. */
+static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
+                          float *const *lowrank, stlora_mat dy, stlora_mat dx, bool accumulate)
+{
+    if (!one_by_one(stage, place)) {
+        site_flow(stage, back, place, dy, dx, accumulate);
+        site_grads(stage, back, place, x, lowrank, dy);
+        return;
+    }
+    for (int k = 0; k < place->count; k++)
+        stlora_map_backward(stage, back, &place->maps[k], x, lowrank[k], dy_of(place, &place->maps[k], dy), dx,
+                            accumulate || k > 0);
 }
 
 /* back->dx += gradient of the norm's input, given back->dh. */
@@ -193,7 +225,8 @@ static void reading_site_backward(const stlora_stage *stage, const stlora_back *
     const bool normed = w->w.data;
     stlora_mat dx = {0};
     if (below) dx = stlora_mat_whole(normed ? back->dh : back->dx, STLORA_F32, T, C);
-    site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, lowrank, dy, stage->act, dx, !normed);
+    site_backward(stage, back, site, (stlora_cmat){stage->h, stage->act, T, C, C}, lowrank,
+                  stlora_mat_whole(dy, stage->act, T, site->m), dx, !normed);
     if (below && normed) norm_backward(stage, back, w, x, stats);
 }
 
@@ -237,19 +270,18 @@ static void qk_norm_backward(const stlora_stage *stage, const stlora_back *back,
         int64_t columns = parts[i].groups * parts[i].width;
         const stlora_mat d = stlora_mat_columns(back->dqkv, stage->act, T, width, parts[i].first, columns);
         stage->backend->norm_grad(
-            stage->backend,
-            &(stlora_norm_grad_args){
-                .kind = stage->model->family->norm,
-                .tokens = T,
-                .width = parts[i].width,
-                .groups = parts[i].groups,
-                .x = stlora_mat_const(stlora_mat_columns(acts->raw, stage->act, T, qk_width, parts[i].first, columns)),
-                .dy = stlora_mat_const(d),
-                .w = parts[i].weights->w.data,
-                .w_dtype = parts[i].weights->w.dtype,
-                .stats = parts[i].stats,
-                .dx = d,
-                .overwrite = true});
+            stage->backend, &(stlora_norm_grad_args){.kind = stage->model->family->norm,
+                                                     .tokens = T,
+                                                     .width = parts[i].width,
+                                                     .groups = parts[i].groups,
+                                                     .x = stlora_mat_const(stlora_mat_columns(
+                                                         acts->raw, stage->act, T, qk_width, parts[i].first, columns)),
+                                                     .dy = stlora_mat_const(d),
+                                                     .w = parts[i].weights->w.data,
+                                                     .w_dtype = parts[i].weights->w.dtype,
+                                                     .stats = parts[i].stats,
+                                                     .dx = d,
+                                                     .overwrite = true});
     }
 }
 
@@ -326,24 +358,28 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
     int64_t T = stage->tokens, F = model->config.intermediate_size, up_width = sites[STLORA_SITE_UP].m;
     stlora_mat none = {0};
     stlora_cmat up = {acts->up, act, T, up_width, up_width};
+    const stlora_mat a = stlora_mat_whole(stage->a, act, T, F), da = stlora_mat_whole(back->da, act, T, F);
+    const stlora_mat dy = stlora_mat_whole(back->dx_act, act, T, model->config.hidden_size);
     const stlora_norm_weights *before = &block->norms[STLORA_BEFORE_INNER], *after = &block->norms[STLORA_AFTER_INNER];
+    const stlora_place *down = &sites[STLORA_SITE_DOWN];
+    bool below = needed_below(stage, down->maps[0].id);
+    /* a is there when da has been read, and only then asked for; not where da would need it */
+    const bool a_follows = below && !one_by_one(stage, down);
 
     if (!acts->mid_kept) stlora_block_mid(stage, layer, acts);
     if (!acts->up_kept) stlora_block_up(stage, layer, acts);
     if (!acts->up_kept && after->w.data)
         stlora_block_down_out(stage, layer, acts);
-    else if (adapted(stage, &sites[STLORA_SITE_DOWN]))
-        backend->activation(backend, &(stlora_activation_args){.kind = model->family->activation,
-                                                               .tokens = T,
-                                                               .width = F,
-                                                               .x = up,
-                                                               .y = stlora_mat_whole(stage->a, act, T, F)});
+    else if (adapted(stage, down) && !a_follows)
+        backend->activation(backend, &(stlora_activation_args){
+                                         .kind = model->family->activation, .tokens = T, .width = F, .x = up, .y = a});
     output_gradient(stage, back, after, acts->down_out ? acts->down_out : stage->down_out,
                     acts->stats[STLORA_AFTER_INNER]);
-    bool below = needed_below(stage, sites[STLORA_SITE_DOWN].maps[0].id);
-    site_backward(stage, back, &sites[STLORA_SITE_DOWN], (stlora_cmat){stage->a, act, T, F, F},
-                  acts->lowrank[STLORA_SITE_DOWN], back->dx_act, act,
-                  below ? stlora_mat_whole(back->da, act, T, F) : none, false);
+    if (a_follows)
+        site_flow(stage, back, down, dy, da, false);
+    else
+        site_backward(stage, back, down, stlora_mat_const(a), acts->lowrank[STLORA_SITE_DOWN], dy, below ? da : none,
+                      false);
     if (!below) return false;
 
     backend->activation_grad(backend,
@@ -351,8 +387,10 @@ static bool inner_backward(const stlora_stage *stage, const stlora_back *back, i
                                                             .tokens = T,
                                                             .width = F,
                                                             .x = up,
-                                                            .dy = {back->da, act, T, F, F},
-                                                            .dx = stlora_mat_whole(acts->up, act, T, up_width)});
+                                                            .dy = stlora_mat_const(da),
+                                                            .dx = stlora_mat_whole(acts->up, act, T, up_width),
+                                                            .y = a_follows && adapted(stage, down) ? a : none});
+    if (a_follows) site_grads(stage, back, down, stlora_mat_const(a), acts->lowrank[STLORA_SITE_DOWN], dy);
     if (acts->up_kept && adapted(stage, &sites[STLORA_SITE_UP]))
         stlora_block_norm(stage, before, acts->x_mid, acts->stats[STLORA_BEFORE_INNER]);
     below = needed_below(stage, sites[STLORA_SITE_UP].maps[0].id);
@@ -373,7 +411,8 @@ static bool mid_backward(const stlora_stage *stage, const stlora_back *back, int
     output_gradient(stage, back, &block->norms[STLORA_AFTER_ATTENTION], acts->o_out ? acts->o_out : stage->o_out,
                     acts->stats[STLORA_AFTER_ATTENTION]);
     site_backward(stage, back, site, (stlora_cmat){acts->o, stage->act, T, q_width, q_width},
-                  acts->lowrank[STLORA_SITE_O], back->dx_act, stage->act,
+                  acts->lowrank[STLORA_SITE_O],
+                  stlora_mat_whole(back->dx_act, stage->act, T, stage->model->config.hidden_size),
                   below ? stlora_mat_whole(back->dout, stage->act, T, q_width) : none, false);
     return below;
 }

@@ -218,11 +218,14 @@ static void qk_norm(const stlora_stage *stage, int64_t layer, const stlora_block
 {
     const stlora_hf_config *c = &stage->model->config;
     int64_t T = stage->tokens, width = stlora_qkv_width(c), qk_width = (c->heads + c->kv_heads) * c->head_dim;
-    size_t element = stlora_dtype_size(stage->act);
     stlora_qk_part parts[2];
-    for (int64_t t = 0; t < T; t++)
-        memcpy((char *)acts->raw + (size_t)(t * qk_width) * element,
-               (const char *)acts->qkv + (size_t)(t * width) * element, (size_t)qk_width * element);
+    stage->backend->scale(
+        stage->backend,
+        &(stlora_scale_args){.tokens = T,
+                             .width = qk_width,
+                             .scale = 1,
+                             .x = stlora_mat_const(stlora_mat_columns(acts->qkv, stage->act, T, width, 0, qk_width)),
+                             .y = stlora_mat_whole(acts->raw, stage->act, T, qk_width)});
     stlora_block_qk_parts(stage, layer, acts, parts);
     for (int i = 0; i < 2; i++) {
         int64_t columns = parts[i].groups * parts[i].width;

@@ -72,18 +72,21 @@ void stlora_head_logits(stlora_head *head, const stlora_stage *stage, const int6
     for (int64_t i = 0; i < count; i++)
         memcpy(head->rows + i * C, head->x + at[i] * C, (size_t)C * sizeof(float));
     stlora_stage rows = rows_stage(head, stage, at, count);
+    stlora_stage_begin(stage);
     stlora_block_norm(&rows, &model->final_norm, head->rows, head->stats);
     stlora_cmat x = {head->h, stage->act, count, C, C};
     if (stage->probe) stlora_probe_keep(stage->probe, &model->head, x, stage->first, at);
     stlora_map_forward(&rows, &model->head, x,
                        stlora_mat_whole(head->logits, STLORA_F32, count, V), false, head->lowrank);
-    if (model->config.logits_scaling == 1 && model->config.logits_softcap == 0) return;
-    stage->backend->scale(stage->backend, &(stlora_scale_args){.tokens = count,
-                                                               .width = V,
-                                                               .scale = 1 / model->config.logits_scaling,
-                                                               .softcap = model->config.logits_softcap,
-                                                               .x = {head->logits, STLORA_F32, count, V, V},
-                                                               .y = stlora_mat_whole(head->logits, STLORA_F32, count, V)});
+    if (model->config.logits_scaling != 1 || model->config.logits_softcap != 0)
+        stage->backend->scale(stage->backend,
+                              &(stlora_scale_args){.tokens = count,
+                                                   .width = V,
+                                                   .scale = 1 / model->config.logits_scaling,
+                                                   .softcap = model->config.logits_softcap,
+                                                   .x = {head->logits, STLORA_F32, count, V, V},
+                                                   .y = stlora_mat_whole(head->logits, STLORA_F32, count, V)});
+    stlora_stage_end(stage);
 }
 
 /* dlogits (N, V) act take the logits' place: every row begins where its logits began, and is half empty where act is half a float. */
@@ -102,10 +105,11 @@ static void chunk_backward(stlora_head *head, const stlora_stage *stage, const i
     int64_t C = model->config.hidden_size;
     stlora_stage rows = rows_stage(head, stage, at, count);
     stlora_back scratch = {.p = head->p, .expand = head->expand, .dx = head->dx, .dh = head->dh};
+    memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
+    stlora_stage_begin(stage);
     stlora_map_backward(&rows, &scratch, &model->head, (stlora_cmat){head->h, stage->act, count, C, C}, head->lowrank,
                         stlora_mat_const(dlogits_of(head, stage, count)),
                         stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
-    memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
     stage->backend->norm_grad(stage->backend,
                               &(stlora_norm_grad_args){.kind = model->family->norm,
                                                        .tokens = count,
@@ -116,6 +120,7 @@ static void chunk_backward(stlora_head *head, const stlora_stage *stage, const i
                                                        .w_dtype = model->final_norm.w.dtype,
                                                        .stats = head->stats,
                                                        .dx = stlora_mat_whole(head->dx, STLORA_F32, count, C)});
+    stlora_stage_end(stage);
     for (int64_t i = 0; i < count; i++)
         memcpy(back->dx + at[i] * C, head->dx + i * C, (size_t)C * sizeof(float));
 }

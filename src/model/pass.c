@@ -340,10 +340,12 @@ static void add_noise(const stlora_pass *pass, const stlora_pass_batch *batch)
 static void forward(stlora_pass *pass, const stlora_pass_batch *noisy)
 {
     const stlora_stage *stage = &pass->stage;
+    stlora_stage_begin(stage);
     stlora_embed(stage, pass->acts[0].x_in);
     if (noisy) add_noise(pass, noisy);
     for (int64_t l = 0; l < stage->model->config.layers; l++)
         stlora_block_forward(stage, l, &pass->acts[l], (stlora_kv_cache){0});
+    stlora_stage_end(stage);
 }
 
 void stlora_pass_loss(stlora_pass *pass, const stlora_pass_batch *batch, double *loss, float *logprob)
@@ -383,6 +385,7 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
     stlora_head_loss(&pass->head, stage, batch->targets, batch->at, batch->supervised, scale, loss, NULL, &pass->back);
     stage->probe = NULL; /* what is computed again has been kept */
     int64_t bare = bare_blocks(pass), stride = pass->shape.input_stride > 1 ? pass->shape.input_stride : 1;
+    stlora_stage_begin(stage);
     for (int64_t l = model->config.layers - 1; l >= lowest; l--) {
         /* The inputs of a stretch without kept ones were overwritten by the stretches above it: walk up to its last block again. */
         int64_t i = l - lowest;
@@ -391,6 +394,7 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
                 stlora_block_forward(stage, again, &pass->acts[again], (stlora_kv_cache){0});
         stlora_block_backward(stage, &pass->back, l, &pass->acts[l]);
     }
+    stlora_stage_end(stage);
 }
 
 /* Id of the first map beside a map, which read the same input. */

@@ -216,17 +216,18 @@ static inline void op_bound_attention_grad(const op_instance *x, int slot, doubl
 }
 
 /* exp and tanh are good to a few ulps; 1 - s and 1 + tanh are off by eps absolutely. tiny: where exp leaves float's range. */
-static inline double op_bound_activation(const op_instance *x, int64_t t, int64_t j)
+static inline double op_bound_activation(const op_instance *x, int slot, int64_t t, int64_t j)
 {
     const op_case *c = &x->c;
+    const bool gradient = c->backward && slot != EY && slot != EDY; /* backward leaves y in one of these */
     const op_buffer *b = x->buffer;
     const double few = 16 * op_eps, tiny = 1e-36, a = op_get(&b[EX], t, j % c->in);
-    const double dy = c->backward ? fabs(op_get(&b[EDY], t, j % c->in)) : 0;
-    if (c->kind == STLORA_ACT_GELU_TANH) return few * (c->backward ? dy * (1 + fabs(a)) : fabs(a)) + tiny;
+    const double dy = gradient ? fabs(op_get(&b[EDY], t, j % c->in)) : 0;
+    if (c->kind == STLORA_ACT_GELU_TANH) return few * (gradient ? dy * (1 + fabs(a)) : fabs(a)) + tiny;
     const double up = fabs(op_get(&b[EX], t, c->in + j % c->in)), s = 1 / (1 + exp(-a));
     if (c->kind == STLORA_ACT_GELU_TANH_GLU)
-        return few * (!c->backward ? fabs(a) * up : j < c->in ? dy * up * (1 + fabs(a)) : dy * fabs(a)) + tiny;
-    if (!c->backward) return few * fabs(a) * s * up + tiny;
+        return few * (!gradient ? fabs(a) * up : j < c->in ? dy * up * (1 + fabs(a)) : dy * fabs(a)) + tiny;
+    if (!gradient) return few * fabs(a) * s * up + tiny;
     return few * (j < c->in ? dy * up * s * (1 + fabs(a)) : dy * fabs(a) * s) + tiny;
 }
 
@@ -304,7 +305,7 @@ static inline void op_bound(const op_instance *x, int slot, double *bound)
             else
                 bound[n] = 4 * op_eps * (fabs(op_get(&b[EX], t, j)) + fabs(op_get(&b[EX], t, other)));
         } else if (c->op == OP_ACTIVATION) {
-            bound[n] = op_bound_activation(x, t, j);
+            bound[n] = op_bound_activation(x, slot, t, j);
         } else {
             bound[n] = 0; /* adamw: every rounding is prescribed */
         }

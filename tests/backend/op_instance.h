@@ -265,8 +265,9 @@ static inline void op_make_elementwise(op_instance *x)
             const double far = (double[]){0, -0.0, 30, -30, 100, -100, 9, -9, 1e4, -1e4}[n % 10];
             op_put(&x->buffer[EX], n / c->in, n % c->in, far);
         }
-        if (!c->backward) op_add(x, EY, "y", v->act, t, c->in, c->pad, WRITTEN, -1, 1);
-        if (c->backward) op_add(x, EDY, "dy", v->act, t, c->in, c->pad, READ, -1, 1);
+        /* backward puts y out too: in place into dy */
+        if (!c->backward || !c->in_place) op_add(x, EY, "y", v->act, t, c->in, c->pad, WRITTEN, -1, 1);
+        if (c->backward) op_add(x, EDY, "dy", v->act, t, c->in, c->pad, alias, -1, 1);
         if (c->backward && !c->in_place) op_add(x, EDX, "dx", v->act, t, wide, c->pad, WRITTEN, -1, 1);
         break;
     case OP_CROSS_ENTROPY:

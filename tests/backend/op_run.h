@@ -155,7 +155,8 @@ static inline void op_run_activation(const stlora_backend *backend, op_instance 
                                                   c->in,
                                                   op_const(&b[EX], begin, end),
                                                   op_const(&b[EDY], begin, end),
-                                                  op_mat(&b[c->in_place ? EX : EDX], begin, end)};
+                                                  op_mat(&b[c->in_place ? EX : EDX], begin, end),
+                                                  op_mat(&b[c->in_place ? EDY : EY], begin, end)};
         backend->activation_grad(backend, &args);
     } else {
         const stlora_activation_args args = {kind, end - begin, c->in, op_const(&b[EX], begin, end),

@@ -8,6 +8,7 @@
  *   without   an output that the caller leaves out changes no bit of the others
  *   denormals count
  *   together  products of several maps in one call have the bits of one call after the other
+ *   again     what activation_grad puts out beside the gradient has activation's bits
  *   adamw     its sum of squares has sum_squares' bits and the order written in ref/adamw.c; a shrink and a decay of 1 leave
  *             p's bits alone; the fused pass is within an ulp of the passes one by one
  */
@@ -724,10 +725,44 @@ static void test_adamw_fused(void **state)
     tables_close(&all);
 }
 
+static void check_output_again(const op_case *c, void *context)
+{
+    const stlora_backend *table = context;
+    op_instance backward, forward;
+    op_case other = *c;
+    op_make(&backward, c);
+    other.backward = other.in_place = false;
+    op_make(&forward, &other); /* the same x: values depend on slot and shape only */
+    op_run(table, &backward, 0, c->tokens);
+    op_run(table, &forward, 0, c->tokens);
+    const op_buffer *got = &backward.buffer[backward.c.in_place ? EDY : EY], *want = &forward.buffer[EY];
+    if (memcmp(got->data, want->data, got->bytes) != 0) {
+        char label[300];
+        op_label(c, label, sizeof label);
+        fail_msg("%s: %s: the output is not activation's", table->name, label);
+    }
+    op_free(&backward);
+    op_free(&forward);
+}
+
+static void test_output_again(void **state)
+{
+    (void)state;
+    tables all;
+    tables_open(&all, 2);
+    for (int n = 0; n < all.count; n++) {
+        const op_table *cases[] = {&op_small, &op_large};
+        for (int k = 0; k < 2; k++)
+            op_each(cases[k], OP_ACTIVATION, true, op_variants[OP_ACTIVATION].list, op_variants[OP_ACTIVATION].count,
+                    check_output_again, all.all[n]);
+    }
+    tables_close(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),        cmocka_unit_test(test_bits_large),
+        cmocka_unit_test(test_output_again), cmocka_unit_test(test_bits),        cmocka_unit_test(test_bits_large),
         cmocka_unit_test(test_bits_of_ref), cmocka_unit_test(test_queries_alone),
         cmocka_unit_test(test_poison),      cmocka_unit_test(test_without),
         cmocka_unit_test(test_denormals),   cmocka_unit_test(test_order_of_squares),

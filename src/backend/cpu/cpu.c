@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/cpu/level.h"
+#include "backend/cpu/strip.h"
 #include "base/memory.h"
 
 #if defined(__x86_64__) && !defined(STLORA_NO_SIMD)
@@ -106,20 +107,30 @@ stlora_status stlora_cpu_override(stlora_backend *table, const char *level_name,
         stlora_free(scratch);
         return status;
     }
-    scratch->bytes = sizeof *scratch + threads * STLORA_CPU_BLOCK_BYTES;
     scratch->threads = table->threads;
-    table->scratch = scratch;
-    table->team = team;
-    table->name = levels[chosen].name;
-    table->fast_bf16 = levels[chosen].fast_bf16;
-    levels[chosen].fill(table);
+    stlora_backend filled = *table;
+    filled.scratch = scratch;
+    filled.team = team;
+    filled.name = levels[chosen].name;
+    filled.fast_bf16 = levels[chosen].fast_bf16;
+    levels[chosen].fill(&filled);
+    status = stlora_strip_create(&scratch->strip, &filled, err);
+    if (status != STLORA_OK) {
+        stlora_cpu_release(&filled);
+        return status;
+    }
+    scratch->bytes = sizeof *scratch + threads * STLORA_CPU_BLOCK_BYTES + stlora_strip_bytes(scratch->strip);
+    *table = filled;
     return STLORA_OK;
 }
 
 void stlora_cpu_release(stlora_backend *table)
 {
     stlora_cpu_scratch *scratch = table->scratch;
-    if (scratch) stlora_free(scratch->blocks);
+    if (scratch) {
+        stlora_strip_free(scratch->strip);
+        stlora_free(scratch->blocks);
+    }
     stlora_free(scratch);
     table->scratch = NULL;
     stlora_team_free(table->team);

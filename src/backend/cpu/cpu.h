@@ -5,8 +5,8 @@
 
 #include "backend/backend.h"
 
-/* stlora_cpu_override: replaces in a filled table (ref's) the kernels that this folder has, sets name, fast_bf16 and
- * scratch (packing panels) and team, both for table->threads threads, which must be set and stay. level NULL = the best that this
+/* stlora_cpu_override: replaces in a filled table (ref's) the kernels that this folder has, begin and end, sets name, fast_bf16 and
+ * scratch (packing panels, strips) and team, both for table->threads threads, which must be set and stay. level NULL = the best that this
  * processor and its operating system allow; else "portable", "avx2", "avx512", "avx512-bf16" or "avx512-amx".
  * STLORA_E_USAGE: no such level, or this machine (or build) lacks it. STLORA_E_NOMEM. The table is untouched on failure.
  * Pair with stlora_cpu_release. */

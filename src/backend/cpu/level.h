@@ -8,11 +8,15 @@
 /* Bytes of scratch per thread; product_template.h and attention_template.h say what they put there. */
 #define STLORA_CPU_BLOCK_BYTES ((size_t)3328 * 1024)
 
+/* So few weights of a product that each thread may pack them all, and take its own tokens through all columns: product_template.h, strip.c. */
+enum { STLORA_CPU_FEW_WEIGHTS = 65536 };
+
 /* What table->scratch points to. */
 typedef struct stlora_cpu_scratch {
     size_t bytes; /* of the whole allocation */
     int threads;
     unsigned char *blocks; /* (threads, STLORA_CPU_BLOCK_BYTES) */
+    struct stlora_strip *strip; /* NULL with one thread */
 } stlora_cpu_scratch;
 
 static inline void *stlora_cpu_block(const stlora_backend *table, int thread)

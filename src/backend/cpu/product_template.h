@@ -25,8 +25,7 @@ enum {
     FUSED_RANK = 64,             /* low-rank steps that ride on a chain: part of the definition too */
     BLOCK_COLUMNS = 256,         /* most columns of a task; a multiple of PANEL */
     BLOCK_PARTIALS = 2048 * 128, /* floats of partial sums of a task: tokens times columns */
-    FEW_WEIGHTS = 65536,         /* so few that each thread may pack them all, */
-    MANY_TOKENS = 128            /* for so many tokens of its own */
+    MANY_TOKENS = 128            /* tokens of a thread that are worth packing all of few weights for */
 };
 
 /* One thread's block of scratch. */
@@ -163,7 +162,7 @@ static void product_partition(product_plan *p)
     p->panels = 0;
     for (int i = 0; i < (p->adds_up ? 1 : p->count); i++)
         p->panels += product_panels_of(&p->maps[i]);
-    if (product_weights(p->maps, p->count) <= FEW_WEIGHTS && tokens >= MANY_TOKENS * threads) {
+    if (product_weights(p->maps, p->count) <= STLORA_CPU_FEW_WEIGHTS && tokens >= MANY_TOKENS * threads) {
         tokens = (tokens + threads - 1) / threads;
         tokens = (tokens + TILE_MR - 1) / TILE_MR * TILE_MR;
         threads = 1;
@@ -377,7 +376,7 @@ static void product_check(const stlora_product_args *a)
  * weights are slower so, by up to 4 % (bench/LOG.md). */
 static bool product_together(const stlora_product_args *maps, int count, bool adds_up)
 {
-    if (adds_up && product_weights(maps, count) > FEW_WEIGHTS) return false;
+    if (adds_up && product_weights(maps, count) > STLORA_CPU_FEW_WEIGHTS) return false;
     for (int i = 0; i < count; i++) {
         const stlora_product_args *a = &maps[i];
         if (!a->w || a->in == 0 || a->rank > FUSED_RANK || product_pairs(a) != product_pairs(maps)) return false;

@@ -276,65 +276,96 @@ ALWAYS_INLINE vf gelu_argument(vf x, vf *slope)
     return vf_mul(vf_mul(k2, x), vf_add(one, cxx));
 }
 
+/* kind and dtype are a's, as in the norms. */
+ALWAYS_INLINE void activation_vector(const stlora_activation_args *a, int64_t t, stlora_activation_kind kind,
+                                     stlora_dtype dtype, int64_t f, int64_t n)
+{
+    const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
+    const vf x = get(a->x.data, dtype, x0 + f, n);
+    vf y, slope;
+    if (kind == STLORA_ACT_SILU_GLU)
+        y = vf_mul(x, vf_sigmoid(x));
+    else
+        y = vf_mul(x, vf_sigmoid(gelu_argument(x, &slope)));
+    if (stlora_gated(kind)) y = vf_mul(y, get(a->x.data, dtype, x0 + a->width + f, n));
+    put(a->y.data, dtype, y0 + f, y, n);
+}
+
+ALWAYS_INLINE void activation_columns(const stlora_activation_args *a, int64_t t, stlora_activation_kind kind,
+                                      stlora_dtype dtype)
+{
+    int64_t f = 0;
+    for (; f + VL <= a->width; f += VL)
+        activation_vector(a, t, kind, dtype, f, VL);
+    if (f < a->width) activation_vector(a, t, kind, dtype, f, a->width - f);
+}
+
 static void activation_row(const void *args, int64_t t)
 {
     const stlora_activation_args *a = args;
-    const int64_t x0 = t * a->x.ld, y0 = t * a->y.ld;
-    const bool gated = stlora_gated(a->kind);
-    for (int64_t f = 0; f < a->width; f += VL) {
-        const int64_t n = a->width - f;
-        const vf x = get(a->x.data, a->x.dtype, x0 + f, n);
-        vf y, slope;
-        if (a->kind == STLORA_ACT_SILU_GLU)
-            y = vf_mul(x, vf_sigmoid(x));
-        else
-            y = vf_mul(x, vf_sigmoid(gelu_argument(x, &slope)));
-        if (gated) y = vf_mul(y, get(a->x.data, a->x.dtype, x0 + a->width + f, n));
-        put(a->y.data, a->y.dtype, y0 + f, y, n);
-    }
+    if (a->kind == STLORA_ACT_SILU_GLU && a->x.dtype == STLORA_F32)
+        activation_columns(a, t, STLORA_ACT_SILU_GLU, STLORA_F32);
+    else if (a->kind == STLORA_ACT_SILU_GLU)
+        activation_columns(a, t, STLORA_ACT_SILU_GLU, STLORA_BF16);
+    else
+        activation_columns(a, t, a->kind, a->x.dtype);
 }
 
 static void cpu_activation(const stlora_backend *table, const stlora_activation_args *a)
 {
-    assert(is_act(a->x.dtype) && is_act(a->y.dtype) && a->y.cols == a->width);
+    assert(is_act(a->x.dtype) && a->y.dtype == a->x.dtype && a->y.cols == a->width);
     assert(a->x.cols == (stlora_gated(a->kind) ? 2 : 1) * a->width);
     for_each_row(table, a->tokens, 1.0 * (double)a->width, activation_row, a);
+}
+
+/* An element is read before it is written: dx may be x, and y dy. */
+ALWAYS_INLINE void activation_grad_vector(const stlora_activation_grad_args *a, int64_t t, stlora_activation_kind kind,
+                                          stlora_dtype dtype, int64_t f, int64_t n)
+{
+    const int64_t x0 = t * a->x.ld, dy0 = t * a->dy.ld, dx0 = t * a->dx.ld, y0 = t * a->y.ld;
+    const bool gated = stlora_gated(kind);
+    const vf one = vf_set1(1.0f), x = get(a->x.data, dtype, x0 + f, n), dy = get(a->dy.data, dtype, dy0 + f, n);
+    const vf up = gated ? get(a->x.data, dtype, x0 + a->width + f, n) : one, d = gated ? vf_mul(dy, up) : dy;
+    vf s, dx;
+    if (kind == STLORA_ACT_SILU_GLU) {
+        s = vf_sigmoid(x);
+        dx = vf_mul(d, vf_mul(s, vf_fma(x, vf_sub(one, s), one)));
+    } else {
+        vf slope;
+        s = vf_sigmoid(gelu_argument(x, &slope));
+        dx = vf_mul(d, vf_add(s, vf_mul(vf_mul(x, slope), vf_mul(s, vf_sub(one, s)))));
+    }
+    const vf value = vf_mul(x, s);
+    put(a->dx.data, dtype, dx0 + f, dx, n);
+    if (gated) put(a->dx.data, dtype, dx0 + a->width + f, vf_mul(dy, value), n);
+    if (a->y.data) put(a->y.data, dtype, y0 + f, gated ? vf_mul(value, up) : value, n);
+}
+
+ALWAYS_INLINE void activation_grad_columns(const stlora_activation_grad_args *a, int64_t t, stlora_activation_kind kind,
+                                           stlora_dtype dtype)
+{
+    int64_t f = 0;
+    for (; f + VL <= a->width; f += VL)
+        activation_grad_vector(a, t, kind, dtype, f, VL);
+    if (f < a->width) activation_grad_vector(a, t, kind, dtype, f, a->width - f);
 }
 
 static void activation_grad_row(const void *args, int64_t t)
 {
     const stlora_activation_grad_args *a = args;
-    const int64_t x0 = t * a->x.ld, dy0 = t * a->dy.ld, dx0 = t * a->dx.ld;
-    const bool gated = stlora_gated(a->kind);
-    const vf one = vf_set1(1.0f);
-    for (int64_t f = 0; f < a->width; f += VL) {
-        const int64_t n = a->width - f;
-        const vf x = get(a->x.data, a->x.dtype, x0 + f, n), dy = get(a->dy.data, a->dy.dtype, dy0 + f, n);
-        if (a->kind == STLORA_ACT_SILU_GLU) { /* an element is read before it is written: dx may be x */
-            const vf up = get(a->x.data, a->x.dtype, x0 + a->width + f, n);
-            const vf s = vf_sigmoid(x);
-            const vf slope = vf_mul(s, vf_fma(x, vf_sub(one, s), one));
-            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(vf_mul(dy, up), slope), n);
-            put(a->dx.data, a->dx.dtype, dx0 + a->width + f, vf_mul(dy, vf_mul(x, s)), n);
-        } else {
-            vf slope;
-            const vf s = vf_sigmoid(gelu_argument(x, &slope));
-            const vf bend = vf_mul(vf_mul(x, slope), vf_mul(s, vf_sub(one, s)));
-            vf d = dy;
-            if (gated) {
-                const vf up = get(a->x.data, a->x.dtype, x0 + a->width + f, n);
-                put(a->dx.data, a->dx.dtype, dx0 + a->width + f, vf_mul(dy, vf_mul(x, s)), n);
-                d = vf_mul(dy, up);
-            }
-            put(a->dx.data, a->dx.dtype, dx0 + f, vf_mul(d, vf_add(s, bend)), n);
-        }
-    }
+    if (a->kind == STLORA_ACT_SILU_GLU && a->x.dtype == STLORA_F32)
+        activation_grad_columns(a, t, STLORA_ACT_SILU_GLU, STLORA_F32);
+    else if (a->kind == STLORA_ACT_SILU_GLU)
+        activation_grad_columns(a, t, STLORA_ACT_SILU_GLU, STLORA_BF16);
+    else
+        activation_grad_columns(a, t, a->kind, a->x.dtype);
 }
 
 static void cpu_activation_grad(const stlora_backend *table, const stlora_activation_grad_args *a)
 {
-    assert(is_act(a->x.dtype) && is_act(a->dy.dtype) && is_act(a->dx.dtype));
+    assert(is_act(a->x.dtype) && a->dy.dtype == a->x.dtype && a->dx.dtype == a->x.dtype);
     assert(a->x.cols == (stlora_gated(a->kind) ? 2 : 1) * a->width && a->dx.cols == a->x.cols);
+    assert(!a->y.data || (a->y.dtype == a->x.dtype && a->y.cols == a->width));
     for_each_row(table, a->tokens, 1.3 * (double)a->width, activation_grad_row, a);
 }
 

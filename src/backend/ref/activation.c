@@ -6,7 +6,7 @@
  *   with a gate, x = [gate | up] (T, 2F):  y = f(gate) up,   d gate = dy up f'(gate),   d up = dy f(gate)
  *   without, x (T, F):                     y = f(x),         dx = dy f'(x)
  *
- * dx may be x's own memory: everything an element needs is read before it is written.
+ * dx may be x's own memory, and y dy's: everything an element needs is read before it is written.
  */
 #include "backend/ref/ref.h"
 
@@ -52,13 +52,14 @@ void stlora_ref_activation_grad(const stlora_backend *backend, const stlora_acti
     const bool gated = stlora_gated(a->kind);
     assert(a->x.rows >= a->tokens && a->dy.rows >= a->tokens && a->dx.rows >= a->tokens);
     assert(a->x.cols == (gated ? 2 : 1) * a->width && a->dx.cols == a->x.cols);
-    assert(a->dy.cols == a->width);
+    assert(a->dy.cols == a->width && (!a->y.data || a->y.cols == a->width));
     for (int64_t t = 0; t < a->tokens; t++) {
         for (int64_t f = 0; f < a->width; f++) {
             const double x = stlora_ref_get(a->x, t, f), dy = stlora_ref_get(a->dy, t, f);
             const double up = gated ? stlora_ref_get(a->x, t, a->width + f) : 1;
             stlora_ref_put(a->dx, t, f, dy * up * slope(a->kind, x));
             if (gated) stlora_ref_put(a->dx, t, a->width + f, dy * value(a->kind, x));
+            if (a->y.data) stlora_ref_put(a->y, t, f, value(a->kind, x) * up);
         }
     }
 }

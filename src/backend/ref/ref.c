@@ -1,8 +1,16 @@
 /* ref.c: the table of the definitions. */
 #include "backend/ref/ref.h"
 
+/* Nothing is put off. */
+static void at_once(const stlora_backend *table)
+{
+    (void)table;
+}
+
 void stlora_ref_fill(stlora_backend *table)
 {
+    table->begin = at_once;
+    table->end = at_once;
     table->product = stlora_ref_product;
     table->lowrank_project = stlora_ref_lowrank_project;
     table->lowrank_grad = stlora_ref_lowrank_grad;
