@@ -48,9 +48,10 @@ typedef struct product_plan {
     int64_t blocks;     /* of the reduction: of all maps where they add up, else each one's */
     int64_t panels;     /* of y: of all maps where they lie side by side */
     int64_t wide;       /* panels of a wide task */
-    int64_t wide_tasks; /* that many first, over all outputs but the last few; then single panels */
+    int64_t wide_tasks; /* that many, over all outputs but the last few, which are tasks of single panels */
     int64_t token_block, token_blocks;
     int64_t split_tokens, splits; /* of the single panels' tasks, within a token block */
+    int64_t shares;               /* of the tasks of a token block, all alike */
 } product_plan;
 
 /* The panels and tokens of one task. */
@@ -58,16 +59,21 @@ typedef struct product_task {
     int64_t panel0, panels, t0, t1;
 } product_task;
 
+/* Of a token block: share after share its wide tasks and its single ones, so that a thread's run of consecutive tasks is as much work as
+ * another's; the single ones that are left over come last. */
 static product_task product_task_of(const product_plan *p, int64_t index)
 {
-    const int64_t singles = p->panels - p->wide * p->wide_tasks;
-    const int64_t per_token_block = p->wide_tasks + singles * p->splits;
+    const int64_t singles = p->panels - p->wide * p->wide_tasks, narrow_tasks = singles * p->splits;
+    const int64_t per_token_block = p->wide_tasks + narrow_tasks;
     const int64_t t0 = index / per_token_block * p->token_block;
     const int64_t t1 = least(t0 + p->token_block, p->maps->tokens);
     const int64_t i = index % per_token_block;
-    if (i < p->wide_tasks) return (product_task){i * p->wide, p->wide, t0, t1};
-    const int64_t j = i - p->wide_tasks, begin = t0 + j / singles * p->split_tokens;
-    return (product_task){p->wide_tasks * p->wide + j % singles, 1, least(begin, t1),
+    const int64_t wide = p->wide_tasks / p->shares, narrow = narrow_tasks / p->shares; /* of a share */
+    const int64_t share = least(p->shares, wide + narrow > 0 ? i / (wide + narrow) : p->shares);
+    const int64_t j = i - share * (wide + narrow); /* within the share */
+    if (share < p->shares && j < wide) return (product_task){(share * wide + j) * p->wide, p->wide, t0, t1};
+    const int64_t n = share * narrow + j - (share < p->shares ? wide : 0), begin = t0 + n / singles * p->split_tokens;
+    return (product_task){p->wide_tasks * p->wide + n % singles, 1, least(begin, t1),
                           least(begin + p->split_tokens, t1)};
 }
 
@@ -172,7 +178,12 @@ static void product_partition(product_plan *p)
     p->wide = bytes / (K_BLOCK * (p->pairs ? 2 : 4)) / PANEL;
     p->wide_tasks = p->panels / (p->wide * threads) * threads;
     if (threads == 1) p->wide_tasks = p->panels / p->wide;
-    p->token_block = least(tokens, BLOCK_PARTIALS / (p->wide * PANEL));
+    p->shares = threads;
+    /* token blocks are even, in whole tiles */
+    const int64_t most = BLOCK_PARTIALS / (p->wide * PANEL) / TILE_MR * TILE_MR;
+    p->token_blocks = (p->maps->tokens + least(tokens, most) - 1) / least(tokens, most);
+    p->token_block = (p->maps->tokens + p->token_blocks - 1) / p->token_blocks;
+    p->token_block = (p->token_block + TILE_MR - 1) / TILE_MR * TILE_MR;
     p->token_blocks = (p->maps->tokens + p->token_block - 1) / p->token_block;
     const int64_t singles = p->panels - p->wide * p->wide_tasks;
     p->splits = 1;
