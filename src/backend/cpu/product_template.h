@@ -266,7 +266,7 @@ static lookahead product_lookahead(const product_plan *p, int64_t index, const p
     const int64_t tiles = (task->t1 - task->t0 + TILE_MR - 1) / TILE_MR * task->panels;
     const int64_t lines = l.rows_left * ((l.row_bytes + CACHE_LINE - 1) / CACHE_LINE);
     const int64_t chances = tiles * (K_BLOCK / AHEAD_STEPS / (p->pairs ? 2 : 1));
-    l.lines = (int)least(8, lines / chances + 1);
+    l.lines = (int)least(32, lines / chances + 1); /* few tokens have few chances, and wait for memory if it is asked for little */
     return l;
 }
 

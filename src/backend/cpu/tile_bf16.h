@@ -81,10 +81,17 @@ static void pack_pairs_from_rows(uint32_t *panel, const uint16_t *w, int64_t ld,
     }
 }
 
+enum { PAIRS_AHEAD = 16 }; /* rows: their pieces are short and far apart, which the processor does not see coming */
+
 /* panel[k/2, o] = pair of w[k*ld + o], w[(k+1)*ld + o] */
 static void pack_pairs_from_columns(uint32_t *panel, const uint16_t *w, int64_t ld, int64_t steps, int64_t cols)
 {
     for (int64_t k = 0; k < steps; k += 2) {
+        if (k + PAIRS_AHEAD + 1 < steps)
+            for (int64_t o = 0; o < cols; o += CACHE_LINE / (int)sizeof *w) {
+                __builtin_prefetch(w + (k + PAIRS_AHEAD) * ld + o, 0, 3);
+                __builtin_prefetch(w + (k + PAIRS_AHEAD + 1) * ld + o, 0, 3);
+            }
         for (int64_t o = 0; o < cols; o += VL) {
             const __mmask16 mask = vm_first((int)least(VL, cols - o));
             const uint16_t *at = w + k * ld + o;
