@@ -141,7 +141,8 @@ static void a_block(const stlora_backend *b, memory *m)
                                                          .dx = floats(up, 2 * F),
                                                          .y = floats(act, F)});
     grad(b, hd, R, seen(x, C), gb, false);
-    grad(b, p, R, seen(act, F), ga, true);
+    for (int slice = 0; slice < 3; slice++) /* on the same sums */
+        grad(b, p, R, seen(act, F), ga, true);
     product(b, map_of(seen(up, 2 * F), wu, STLORA_IN_OUT, NULL, NULL, 0, floats(dh, C), false));
     b->norm_grad(b, &(stlora_norm_grad_args){.kind = STLORA_NORM_RMS,
                                              .tokens = T,

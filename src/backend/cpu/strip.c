@@ -406,6 +406,14 @@ static void run_lowrank_grad(const stlora_backend *alone, const op_args *args, i
     alone->lowrank_grad(alone, &part);
 }
 
+/* Does a noted sum go to the same place? Then it has to be there first. */
+static bool sum_is_noted(const stlora_strip *s, const float *g)
+{
+    for (int i = 0; i < s->count; i++)
+        if (s->calls[i].args.lowrank_grad.g == g) return true;
+    return false;
+}
+
 static void strip_lowrank_grad(const stlora_backend *table, const stlora_lowrank_grad_args *a)
 {
     stlora_strip *s = strip_of(table);
@@ -413,7 +421,7 @@ static void strip_lowrank_grad(const stlora_backend *table, const stlora_lowrank
         kernels_now(table)->lowrank_grad(&s->kernels, a);
         return;
     }
-    if (s->kind != LIST_SUMS || s->count == MOST_CALLS) run_list(s);
+    if (s->kind != LIST_SUMS || s->count == MOST_CALLS || sum_is_noted(s, a->g)) run_list(s);
     s->kind = LIST_SUMS;
     s->nanoseconds += (double)(a->tokens * a->width * a->rank) * MULTIPLY;
     s->calls[s->count++] = (call){.run = run_lowrank_grad, .args.lowrank_grad = *a, .width = a->width};
