@@ -184,7 +184,7 @@ static void site_grads(const stlora_stage *stage, const stlora_back *back, const
     }
 }
 
-/* Both, of a site that reads x; dx is not x's memory. */
+/* Both, of a site that reads x. Only where its maps go one by one, their sums before their product, may dx be x's own memory. */
 static void site_backward(const stlora_stage *stage, const stlora_back *back, const stlora_place *place, stlora_cmat x,
                           float *const *lowrank, stlora_mat dy, stlora_mat dx, bool accumulate)
 {
