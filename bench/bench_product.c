@@ -5,7 +5,8 @@
  * CSV on standard output, one line per shape, dtype, direction and number of tokens. "forward" reads W as it lies ([out, in]), "backward"
  * is dX = dY W over the same memory. Shapes are OUTxIN of the forward map; of several, which are one call, OUT+OUT+OUTxIN, and "apart" is one call
  * after the other. Every number is the best of N tries, and the median beside it; the ceiling is taken anew
- * before every shape, since other programs share the machine, and the best so far counts. The level is the environment's (STLORA_CPU_LEVEL).
+ * before every shape, since other programs share the machine, and the best so far counts. One token waits for its weights: how fast they are
+ * read is beside how fast reading alone is, of the same weights and right before. The level is the environment's (STLORA_CPU_LEVEL).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,12 +112,14 @@ static void bench_shape(const options *o, shape s, stlora_dtype dtype, const stl
             call c = call_of(backend, &s, dtype, direction, tokens, w, x, y);
             for (int apart = 0; apart < (c.count > 1 ? 2 : 1); apart++) {
                 c.at_once = apart ? 1 : c.count;
+                const size_t bytes = (size_t)(all * s.in) * stlora_dtype_size(dtype);
+                const double memory = tokens == 1 ? stlora_ceiling_read(w, bytes, backend->team, o->tries) : 0;
                 const measured m = measure_calls(o->threads, o->tries, run, &c);
                 const double rate = gflop / m.best;
-                (void)printf("%s,%s,%s%s,%s,%lld,%d,%.3f,%.1f,%.1f,%.1f,%.1f\n", backend->name,
+                (void)printf("%s,%s,%s%s,%s,%lld,%d,%.3f,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f\n", backend->name,
                              stlora_dtype_name(dtype), direction ? "backward" : "forward", apart ? " apart" : "", name,
                              (long long)tokens, o->threads, 1e3 * m.best, rate, *ceiling, 100 * rate / *ceiling,
-                             100 * gflop / m.median / *ceiling);
+                             100 * gflop / m.median / *ceiling, (double)bytes / m.best / 1e9, memory);
                 (void)fflush(stdout);
             }
         }
@@ -178,13 +181,16 @@ int main(int argc, char **argv)
     stlora_error err = {0};
     stlora_backend *backend;
     measure_must(stlora_backend_create(&backend, "cpu", o.threads, &err), &err);
-    (void)printf("level,dtype,direction,shape,tokens,threads,ms,gflops,ceiling_gflops,percent,median_percent\n");
+    (void)printf(
+        "level,dtype,direction,shape,tokens,threads,ms,gflops,ceiling_gflops,percent,median_percent,weights_gb_s,"
+        "memory_gb_s\n");
     const size_t count = o.only.out[0] ? 1 : sizeof real_shapes / sizeof real_shapes[0];
     for (int pass = 0; pass < 2; pass++) {
         if (!(pass ? o.bf16 : o.f32)) continue;
         double ceiling = 0;
         for (size_t i = 0; i < count; i++)
-            bench_shape(&o, o.only.out[0] ? o.only : real_shapes[i], pass ? STLORA_BF16 : STLORA_F32, backend, &ceiling);
+            bench_shape(&o, o.only.out[0] ? o.only : real_shapes[i], pass ? STLORA_BF16 : STLORA_F32, backend,
+                        &ceiling);
         if (o.head) bench_shape(&o, head_shape, pass ? STLORA_BF16 : STLORA_F32, backend, &ceiling);
     }
     stlora_backend_free(backend);

@@ -122,6 +122,9 @@ class Run:
                 self.add("product", case, threads, "rate", float(row["gflops"]), "GFLOP/s")
                 self.add("product", case, threads, "of_ceiling", float(row["percent"]), "%")
                 self.add("product", case, threads, "of_ceiling_median", float(row["median_percent"]), "%")
+                if row["tokens"] == "1":
+                    self.add("product", case, threads, "weights", float(row["weights_gb_s"]), "GB/s")
+                    self.add("product", case, threads, "of_memory", 100 * float(row["weights_gb_s"]) / float(row["memory_gb_s"]), "%")
 
     def ops(self):
         flags = ["--tokens", "64", "--tries", 3] if self.o.quick else []

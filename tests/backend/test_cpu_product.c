@@ -150,6 +150,9 @@ static const product_case cases[] = {
     {130, 33, 300, 2, STLORA_BF16, STLORA_BF16, STLORA_BF16, STLORA_OUT_IN, true, true},
     {50, 1, 1, 1, STLORA_F32, STLORA_F32, STLORA_F32, STLORA_OUT_IN, true, true},
     {9, 3, 17, 0, STLORA_BF16, STLORA_BF16, STLORA_F32, STLORA_IN_OUT, false, false},
+    /* of one token a thread reads rows in pieces of so many columns */
+    {3, 29, 13000, 2, STLORA_BF16, STLORA_BF16, STLORA_BF16, STLORA_IN_OUT, true, true},
+    {3, 1030, 4500, 0, STLORA_F32, STLORA_BF16, STLORA_BF16, STLORA_IN_OUT, false, false},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 

@@ -15,44 +15,12 @@
 #ifndef STLORA_BACKEND_CPU_PRODUCT_TEMPLATE_H
 #define STLORA_BACKEND_CPU_PRODUCT_TEMPLATE_H
 
-#include "backend/cpu/pack_template.h"
+#include "backend/cpu/product_token_template.h"
 #if defined(STLORA_LEVEL_BF16)
 #    include "backend/cpu/tile_bf16.h"
 #endif
 
-enum {
-    K_BLOCK = 1024,              /* steps of a chain: part of the definition of the bits; even */
-    FUSED_RANK = 64,             /* low-rank steps that ride on a chain: part of the definition too */
-    BLOCK_COLUMNS = 256,         /* most columns of a task; a multiple of PANEL */
-    BLOCK_PARTIALS = 2048 * 128, /* floats of partial sums of a task: tokens times columns */
-    MANY_TOKENS = 128            /* tokens of a thread that are worth packing all of few weights for */
-};
-
-/* One thread's block of scratch. */
-typedef struct product_scratch {
-    float panels[BLOCK_COLUMNS * K_BLOCK];
-    float extra[BLOCK_COLUMNS * FUSED_RANK];
-    float bias[BLOCK_COLUMNS];
-    float x[TILE_MR * K_BLOCK]; /* rows of x, widened */
-    float partials[BLOCK_PARTIALS];
-} product_scratch;
-_Static_assert(sizeof(product_scratch) <= STLORA_CPU_BLOCK_BYTES, "the scratch of a thread is too small");
-
-typedef struct product_plan {
-    const stlora_backend *table;
-    const stlora_product_args *maps;
-    int count;
-    bool adds_up;       /* the maps share y; else they share x */
-    bool pairs;         /* bf16 by bf16 */
-    bool fused;         /* the low-rank term rides on the last chain */
-    int64_t blocks;     /* of the reduction: of all maps where they add up, else each one's */
-    int64_t panels;     /* of y: of all maps where they lie side by side */
-    int64_t wide;       /* panels of a wide task */
-    int64_t wide_tasks; /* that many, over all outputs but the last few, which are tasks of single panels */
-    int64_t token_block, token_blocks;
-    int64_t split_tokens, splits; /* of the single panels' tasks, within a token block */
-    int64_t shares;               /* of the tasks of a token block, all alike */
-} product_plan;
+enum { MANY_TOKENS = 128 }; /* tokens of a thread that are worth packing all of few weights for */
 
 /* The panels and tokens of one task. */
 typedef struct product_task {
@@ -82,92 +50,12 @@ static int64_t product_task_count(const product_plan *p)
     return p->token_blocks * (p->wide_tasks + (p->panels - p->wide * p->wide_tasks) * p->splits);
 }
 
-static int64_t product_panels_of(const stlora_product_args *a)
-{
-    return (a->out + PANEL - 1) / PANEL;
-}
-
-/* The columns of y that a panel is, and whose: that of maps[map]; where the maps add up, everybody's. */
-typedef struct product_columns {
-    int map;
-    int64_t o, cols;
-} product_columns;
-
-static product_columns product_columns_of(const product_plan *p, int64_t panel)
-{
-    product_columns c = {0};
-    while (panel >= product_panels_of(&p->maps[c.map]))
-        panel -= product_panels_of(&p->maps[c.map++]);
-    c.o = panel * PANEL;
-    c.cols = least(PANEL, p->maps[c.map].out - c.o);
-    return c;
-}
-
-static int64_t product_k_blocks_of(const stlora_product_args *a)
-{
-    return a->w ? (a->in + K_BLOCK - 1) / K_BLOCK : 0;
-}
-
-/* At least one: where there is nothing to add, y is to be written still. */
-static int64_t product_blocks_of(const product_plan *p, const stlora_product_args *a)
-{
-    const int64_t blocks = product_k_blocks_of(a) + (p->fused ? 0 : (a->rank + FUSED_RANK - 1) / FUSED_RANK);
-    return blocks > 0 ? blocks : 1;
-}
-
-/* A block of the reduction: steps of the frozen term from k0, steps of the low-rank term from q0, which each map has by its own rank. Whose it
- * is: that of maps[map]; where the maps lie side by side, everybody's. */
-typedef struct reduction {
-    int map;
-    int64_t k0, steps, q0;
-    bool lowrank, last; /* last of its map */
-} reduction;
-
-static reduction product_reduction(const product_plan *p, int64_t b)
-{
-    reduction r = {0};
-    while (b >= product_blocks_of(p, &p->maps[r.map]))
-        b -= product_blocks_of(p, &p->maps[r.map++]);
-    const stlora_product_args *a = &p->maps[r.map];
-    const int64_t k_blocks = product_k_blocks_of(a);
-    r.last = b == product_blocks_of(p, a) - 1;
-    r.lowrank = p->fused ? r.last : b >= k_blocks;
-    if (!p->fused && r.lowrank) r.q0 = (b - k_blocks) * FUSED_RANK;
-    if (b < k_blocks) {
-        r.k0 = b * K_BLOCK;
-        r.steps = least(K_BLOCK, a->in - r.k0);
-    }
-    return r;
-}
-
-static int64_t product_extra(const stlora_product_args *a, const reduction *r)
-{
-    return r->lowrank ? least(FUSED_RANK, a->rank - r->q0) : 0;
-}
-
-/* Whose weights meet in a panel's part of a block. */
-static const stlora_product_args *product_map(const product_plan *p, const product_columns *c, const reduction *r)
-{
-    return &p->maps[c->map + r->map];
-}
-
-static int64_t product_weights(const stlora_product_args *maps, int count)
-{
-    int64_t weights = 0;
-    for (int i = 0; i < count; i++)
-        if (maps[i].w) weights += maps[i].in * maps[i].out;
-    return weights;
-}
-
 /* The share of each thread should be equal: as many wide tasks as divide evenly, then single panels, and where even those do not
  * divide, parts of their tokens. Where there are so few weights that packing them is nothing beside multiplying by them, each thread does all
  * columns of its own tokens: the rows that other ops share out too, so that they stay in its cache. */
 static void product_partition(product_plan *p)
 {
     int64_t threads = p->table->threads, tokens = p->maps->tokens;
-    p->panels = 0;
-    for (int i = 0; i < (p->adds_up ? 1 : p->count); i++)
-        p->panels += product_panels_of(&p->maps[i]);
     if (product_weights(p->maps, p->count) <= STLORA_CPU_FEW_WEIGHTS && tokens >= MANY_TOKENS * threads) {
         tokens = (tokens + threads - 1) / threads;
         tokens = (tokens + TILE_MR - 1) / TILE_MR * TILE_MR;
@@ -198,7 +86,7 @@ static void product_pack(const product_plan *p, const stlora_product_args *a, fl
                          const product_columns *c)
 {
     const bool out_in = a->w_layout == STLORA_OUT_IN;
-    const void *w = at_element(a->w, a->w_dtype, out_in ? c->o * a->ldw + r->k0 : r->k0 * a->ldw + c->o);
+    const void *w = product_weights_at(a, r, c);
 #if defined(STLORA_LEVEL_BF16)
     if (p->pairs) {
         if (out_in)
@@ -215,23 +103,13 @@ static void product_pack(const product_plan *p, const stlora_product_args *a, fl
         pack_rows_as_rows(panel, w, a->w_dtype, a->ldw, r->steps, c->cols);
 }
 
-static void product_pack_bias(float *to, const stlora_product_args *a, const product_columns *c)
-{
-    for (int64_t i = 0; i < vectors_of(c->cols) * VL; i++)
-        to[i] = i < c->cols ? (float)stlora_load(a->bias, a->bias_dtype, c->o + i) : 0.0f;
-}
-
 /* All that panel i of a task multiplies by in a block of the reduction. */
 static void product_pack_panel(const product_plan *p, const reduction *r, const product_columns *c, int64_t i,
                                product_scratch *s)
 {
     const stlora_product_args *a = product_map(p, c, r);
-    const int64_t extra = product_extra(a, r);
     if (r->steps) product_pack(p, a, s->panels + i * PANEL * K_BLOCK, r, c);
-    if (extra)
-        pack_strided(s->extra + i * PANEL * FUSED_RANK, a->u + r->q0 * a->u_rank_stride + c->o * a->u_out_stride,
-                     a->u_rank_stride, a->u_out_stride, (float)a->scale, extra, c->cols);
-    if (a->bias && r->last) product_pack_bias(s->bias + i * PANEL, a, c);
+    product_pack_rest(a, r, c, s->extra + i * PANEL * FUSED_RANK, s->bias + i * PANEL);
 }
 
 /* Whether fetching ahead pays: on the processors that have tile registers it takes more from the tiles' own loads (3 to 6 % of a product) than
@@ -254,19 +132,13 @@ static lookahead product_lookahead(const product_plan *p, int64_t index, const p
         r = product_reduction(p, 0);
         if (r.steps == 0) return (lookahead){0};
     }
-    const product_columns c = product_columns_of(p, next.panel0);
-    const stlora_product_args *a = product_map(p, &c, &r);
-    const int64_t cols = least(next.panels * PANEL, a->out - c.o);
-    const int64_t size = a->w_dtype == STLORA_F32 ? 4 : 2;
-    lookahead l;
-    if (a->w_layout == STLORA_OUT_IN)
-        l = (lookahead){at_element(a->w, a->w_dtype, c.o * a->ldw + r.k0), 0, r.steps * size, a->ldw * size, cols, 0};
-    else
-        l = (lookahead){at_element(a->w, a->w_dtype, r.k0 * a->ldw + c.o), 0, cols * size, a->ldw * size, r.steps, 0};
+    product_columns c = product_columns_of(p, next.panel0);
+    c.cols = least(next.panels * PANEL, p->maps[c.map].out - c.o);
+    lookahead l = product_lookahead_of(p, &c, &r);
     const int64_t tiles = (task->t1 - task->t0 + TILE_MR - 1) / TILE_MR * task->panels;
-    const int64_t lines = l.rows_left * ((l.row_bytes + CACHE_LINE - 1) / CACHE_LINE);
     const int64_t chances = tiles * (K_BLOCK / AHEAD_STEPS / (p->pairs ? 2 : 1));
-    l.lines = (int)least(32, lines / chances + 1); /* few tokens have few chances, and wait for memory if it is asked for little */
+    l.lines = (int)least(32, lookahead_lines(&l) / chances +
+                                 1); /* few tokens have few chances, and wait for memory if it is asked for little */
     return l;
 }
 
@@ -285,30 +157,12 @@ static lookahead product_lookahead_x(const product_plan *p, const stlora_cmat *x
                        (int)(rows * (per_row > 0 ? per_row : 1))};
 }
 
-/* Where the tile of panel i finds what was there, and where it leaves its sum, after block b of the reduction. */
-static void product_place(const product_plan *p, const product_task *task, const product_columns *c, int64_t i,
-                          int64_t b, int64_t token, tile *t, product_scratch *s)
-{
-    const stlora_product_args *a = &p->maps[c->map];
-    const bool first = b == 0, last = b == p->blocks - 1;
-    const bool aside = a->y.dtype != STLORA_F32 && p->blocks > 1; /* partial sums cannot wait in y */
-    const int64_t ld_partials = task->panels * PANEL;
-    void *y = at_element_mut(a->y.data, a->y.dtype, token * a->y.ld + c->o);
-    float *partial = s->partials + (token - task->t0) * ld_partials + i * PANEL;
-    const bool from_y = first ? a->accumulate : !aside, to_y = last || !aside;
-    t->from = from_y ? y : first ? NULL : partial;
-    t->from_dtype = from_y ? a->y.dtype : STLORA_F32;
-    t->ld_from = from_y ? a->y.ld : ld_partials;
-    t->y = to_y ? y : partial;
-    t->y_dtype = to_y ? a->y.dtype : STLORA_F32;
-    t->ldy = to_y ? a->y.ld : ld_partials;
-}
-
 /* All tokens of a task over packed block b of the reduction. ahead NULL: nothing is fetched ahead. */
 static void product_sweep(const product_plan *p, const product_task *task, const product_columns *columns,
                           const reduction *r, int64_t b, lookahead *ahead, product_scratch *s)
 {
     const stlora_cmat *x = &p->maps[r->map].x;
+    const int64_t ld_partials = task->panels * PANEL;
     const bool widen = !p->pairs && x->dtype != STLORA_F32 && r->steps > 0;
     const tile_function(*kernels)[TILE_NV] = tile_f32_table;
 #if defined(STLORA_LEVEL_BF16)
@@ -339,7 +193,7 @@ static void product_sweep(const product_plan *p, const product_task *task, const
             if (t.extra_steps) t.h = a->h + token * a->rank + r->q0;
             t.ldh = a->rank;
             t.bias = r->last && a->bias ? s->bias + i * PANEL : NULL;
-            product_place(p, task, c, i, b, token, &t, s);
+            product_place(p, c, b, token, &t, s->partials + (token - task->t0) * ld_partials + i * PANEL, ld_partials);
             kernels[mr - 1][vectors_of(c->cols) - 1](&t);
         }
     }
@@ -364,41 +218,6 @@ static void product_work(const void *context, int64_t index, int thread)
     }
 }
 
-static bool product_pairs(const stlora_product_args *a)
-{
-#if defined(STLORA_LEVEL_BF16)
-    return a->w && a->x.dtype == STLORA_BF16 && a->w_dtype == STLORA_BF16;
-#else
-    (void)a;
-    return false;
-#endif
-}
-
-static void product_check(const stlora_product_args *a)
-{
-    assert(is_act(a->y.dtype) && (!a->w || is_act(a->x.dtype)));
-    assert(!a->w || is_act(a->w_dtype) || a->w_dtype == STLORA_F16);
-    assert(a->y.rows >= a->tokens && a->y.cols == a->out && a->y.ld >= a->out);
-    assert(!a->w || (a->x.rows >= a->tokens && a->x.cols == a->in && a->x.ld >= a->in));
-    assert(a->rank == 0 || (a->h && a->u));
-}
-
-/* Are the maps one product? Each has to be whole chains of one kind. What they add up in must hold the sums as they are; and more than few
- * weights are slower so, by up to 4 % (bench/LOG.md). */
-static bool product_together(const stlora_product_args *maps, int count, bool adds_up)
-{
-    if (adds_up && product_weights(maps, count) > STLORA_CPU_FEW_WEIGHTS) return false;
-    for (int i = 0; i < count; i++) {
-        const stlora_product_args *a = &maps[i];
-        if (!a->w || a->in == 0 || a->rank > FUSED_RANK || product_pairs(a) != product_pairs(maps)) return false;
-        if (adds_up && (a->bias || a->y.dtype != STLORA_F32)) return false;
-        assert(a->tokens == maps->tokens);
-        assert(adds_up ? a->out == maps->out && (i == 0 || a->accumulate)
-                       : a->x.data == maps->x.data && a->in == maps->in);
-    }
-    return true;
-}
-
 static void cpu_product(const stlora_backend *table, const stlora_product_args *maps, int count)
 {
     const bool adds_up = stlora_product_adds_up(maps, count);
@@ -415,11 +234,16 @@ static void cpu_product(const stlora_backend *table, const stlora_product_args *
         product_check(a);
         if (i == 0 || adds_up) p.blocks += product_blocks_of(&p, a);
         const double in = (double)(a->w ? a->in : 0) + (double)a->rank;
-        nanoseconds += (double)a->out * in * (0.2 + 0.02 * (double)a->tokens);
+        nanoseconds += (double)a->out * in * (a->tokens == 1 ? 0.1 : 0.2 + 0.02 * (double)a->tokens);
     }
-    if (maps->tokens == 0) return;
+    for (int i = 0; i < (adds_up ? 1 : count); i++)
+        p.panels += product_panels_of(&maps[i]);
+    if (maps->tokens == 0 || p.panels == 0) return;
+    if (maps->tokens == 1 && maps->w) {
+        token_product(&p, nanoseconds);
+        return;
+    }
     product_partition(&p);
-    if (p.panels == 0) return;
     stlora_team_run(table->team, product_task_count(&p), nanoseconds, product_work, &p);
 }
 

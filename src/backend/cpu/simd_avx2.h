@@ -102,6 +102,10 @@ static inline vu vu_sub(vu a, vu b)
 {
     return _mm256_sub_epi32(a, b);
 }
+static inline vu vu_and(vu a, vu b)
+{
+    return _mm256_and_si256(a, b);
+}
 #define vu_shl(a, bits) _mm256_slli_epi32((a), (bits))
 #define vu_sar(a, bits) _mm256_srai_epi32((a), (bits))
 
@@ -235,6 +239,16 @@ static inline void vf_store_bf16_n(void *p, vf v, int n)
     uint16_t h[8];
     _mm_storeu_si128((__m128i *)(void *)h, vf_narrow_bf16(v));
     memcpy(p, h, 2 * (size_t)n);
+}
+static inline vu vu_load_pairs(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+static inline vu vu_load_pairs_n(const void *p, int n)
+{
+    uint16_t h[16] = {0};
+    memcpy(h, p, 2 * (size_t)n);
+    return vu_load_pairs(h);
 }
 static inline vf vf_load_f16(const void *p)
 {

@@ -101,6 +101,10 @@ static inline vu vu_sub(vu a, vu b)
 {
     return _mm512_sub_epi32(a, b);
 }
+static inline vu vu_and(vu a, vu b)
+{
+    return _mm512_and_epi32(a, b);
+}
 #define vu_shl(a, bits) _mm512_slli_epi32((a), (bits))
 #define vu_sar(a, bits) _mm512_srai_epi32((a), (bits))
 
@@ -224,6 +228,14 @@ static inline void vf_store_bf16(void *p, vf v)
 static inline void vf_store_bf16_n(void *p, vf v, int n)
 {
     _mm256_mask_storeu_epi16(p, vm_first(n), vf_narrow_bf16(v));
+}
+static inline vu vu_load_pairs(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+static inline vu vu_load_pairs_n(const void *p, int n)
+{
+    return _mm512_maskz_loadu_epi16(n == 2 * VL ? 0xffffffffu : (1u << n) - 1u, p);
 }
 static inline vf vf_load_f16(const void *p)
 {

@@ -115,6 +115,10 @@ static inline vu vu_sub(vu a, vu b)
 {
     return a - b;
 }
+static inline vu vu_and(vu a, vu b)
+{
+    return a & b;
+}
 #define vu_shl(a, bits) ((a) << (uint32_t)(bits))
 /* arithmetic shift to the right, of lanes taken as signed */
 #define vu_sar(a, bits) ((((a) ^ 0x80000000u) >> (uint32_t)(bits)) - (0x80000000u >> (uint32_t)(bits)))
@@ -238,6 +242,19 @@ static inline void vf_store_bf16_n(void *p, vf v, int n)
 static inline void vf_store_bf16(void *p, vf v)
 {
     vf_store_bf16_n(p, v, VL);
+}
+/* Pairs of 16-bit elements as bits, element 2i in the low half of lane i; of n elements, 0 <= n <= 2*VL. */
+static inline vu vu_load_pairs(const void *p)
+{
+    vu pairs;
+    memcpy(&pairs, p, sizeof pairs);
+    return pairs;
+}
+static inline vu vu_load_pairs_n(const void *p, int n)
+{
+    vu pairs = {0};
+    memcpy(&pairs, p, 2 * (size_t)n);
+    return pairs;
 }
 /* A half's exponent and fraction, moved into a float's place, are its value times 2^-112, denormals included. */
 static inline vf vf_load_f16(const void *p)

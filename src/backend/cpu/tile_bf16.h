@@ -58,6 +58,15 @@ ALWAYS_INLINE void tile_bf16(const int mr, const int nv, const tile *t)
 
 TILE_FAMILY(tile_bf16)
 
+/* Lane o, o < n: pair of p[o], p[ld + o]; both: the second is there, and zero otherwise. */
+ALWAYS_INLINE vu pairs_of_rows(const uint16_t *p, int64_t ld, int n, bool both)
+{
+    const __mmask16 mask = vm_first(n);
+    const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
+    if (!both) return even;
+    return _mm512_or_si512(even, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p + ld)), 16));
+}
+
 /* panel[k/2, o] = pair of w[o*ld + k], w[o*ld + k+1] */
 static void pack_pairs_from_rows(uint32_t *panel, const uint16_t *w, int64_t ld, int64_t steps, int64_t cols)
 {
@@ -66,10 +75,9 @@ static void pack_pairs_from_rows(uint32_t *panel, const uint16_t *w, int64_t ld,
         const int rows = (int)least(VL, cols - o);
         for (int64_t k = 0; k < steps; k += 2 * VL) {
             const int64_t n = least(2 * VL, steps - k), pairs = (n + 1) / 2;
-            const __mmask32 mask = n == 2 * VL ? 0xffffffffu : (1u << n) - 1u;
             vf r[VL];
             for (int i = 0; i < VL; i++)
-                r[i] = i < rows ? vf_bits(_mm512_maskz_loadu_epi16(mask, w + (o + i) * ld + k)) : vf_zero();
+                r[i] = i < rows ? vf_bits(vu_load_pairs_n(w + (o + i) * ld + k, (int)n)) : vf_zero();
             vf_transpose(r);
             if (pairs == VL) {
                 UNROLL for (int i = 0; i < VL; i++) _mm512_storeu_si512(panel + (k / 2 + i) * width + o, vu_bits(r[i]));
@@ -93,14 +101,7 @@ static void pack_pairs_from_columns(uint32_t *panel, const uint16_t *w, int64_t 
                 __builtin_prefetch(w + (k + PAIRS_AHEAD + 1) * ld + o, 0, 3);
             }
         for (int64_t o = 0; o < cols; o += VL) {
-            const __mmask16 mask = vm_first((int)least(VL, cols - o));
-            const uint16_t *at = w + k * ld + o;
-            const __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, at));
-            __m512i pair = even;
-            if (k + 1 < steps)
-                pair = _mm512_or_si512(
-                    even, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, at + ld)), 16));
-            _mm512_storeu_si512(panel, pair);
+            _mm512_storeu_si512(panel, pairs_of_rows(w + k * ld + o, ld, (int)least(VL, cols - o), k + 1 < steps));
             panel += VL;
         }
     }

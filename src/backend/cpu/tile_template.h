@@ -57,6 +57,11 @@ static inline void lookahead_fetch(lookahead *a)
     }
 }
 
+static inline int64_t lookahead_lines(const lookahead *a)
+{
+    return a->rows_left * ((a->row_bytes + CACHE_LINE - 1) / CACHE_LINE);
+}
+
 typedef struct tile {
     const void *x; /* (mr, steps) float, or bf16 for bf16 panels */
     int64_t ldx;
