@@ -20,7 +20,11 @@
 #    include "backend/cpu/tile_bf16.h"
 #endif
 
-enum { MANY_TOKENS = 128 }; /* tokens of a thread that are worth packing all of few weights for */
+enum {
+    MANY_TOKENS = 128,         /* tokens of a thread that are worth packing all of few weights for */
+    MANY_STEPS = 32 * K_BLOCK, /* of a reduction that is worth cutting; shorter ones lose one or two percent by it */
+    X_BYTES = 12 * 1024 * 1024 /* of x that stay in the third-level cache beside the weights */
+};
 
 /* The panels and tokens of one task. */
 typedef struct product_task {
@@ -218,9 +222,36 @@ static void product_work(const void *context, int64_t index, int thread)
     }
 }
 
+/* Steps of a reduction that are taken through all columns before the next: all, unless they are so many (a vocabulary's, backward) that x would come
+ * from memory again for each panel. The parts are whole chains and add up in y, which holds sums as they are: the bits are those of one call. */
+static int64_t product_part(const stlora_product_args *a)
+{
+    if (!a->w || a->y.dtype != STLORA_F32 || a->rank > FUSED_RANK) return a->in;
+    const int64_t row = a->tokens * (a->x.dtype == STLORA_F32 ? 4 : 2);
+    if (a->in <= MANY_STEPS || row * a->in <= 2 * X_BYTES) return a->in;
+    const int64_t blocks = X_BYTES / (row * K_BLOCK);
+    return (blocks > 0 ? blocks : 1) * K_BLOCK;
+}
+
 static void cpu_product(const stlora_backend *table, const stlora_product_args *maps, int count)
 {
     const bool adds_up = stlora_product_adds_up(maps, count);
+    if (count == 1 && maps->in > product_part(maps)) {
+        for (int64_t k = 0, steps; k < maps->in; k += steps) {
+            stlora_product_args part = *maps;
+            steps = least(product_part(maps), maps->in - k);
+            part.in = part.x.cols = steps;
+            part.x.data = at_element(maps->x.data, maps->x.dtype, k);
+            part.w = at_element(maps->w, maps->w_dtype, maps->w_layout == STLORA_OUT_IN ? k : k * maps->ldw);
+            part.accumulate = maps->accumulate || k > 0;
+            if (k + steps < maps->in) {
+                part.rank = 0;
+                part.bias = NULL;
+            }
+            cpu_product(table, &part, 1);
+        }
+        return;
+    }
     if (count > 1 && !product_together(maps, count, adds_up)) {
         for (int i = 0; i < count; i++)
             cpu_product(table, &maps[i], 1);
