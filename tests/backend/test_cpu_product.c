@@ -211,7 +211,7 @@ static void check_bits(const op_levels levels[2], const product_case *c)
 static void test_bits(void **state)
 {
     (void)state;
-    const product_case large = {200, 33001, 5, 3, STLORA_F32, STLORA_BF16, STLORA_F32, STLORA_IN_OUT, true, true};
+    const product_case large = {40, 33001, 5, 3, STLORA_F32, STLORA_BF16, STLORA_F32, STLORA_IN_OUT, true, true};
     op_levels levels[2];
     op_levels_open(&levels[0], 1);
     op_levels_open(&levels[1], 3);

@@ -23,7 +23,7 @@
 enum {
     MANY_TOKENS = 128,         /* tokens of a thread that are worth packing all of few weights for */
     MANY_STEPS = 32 * K_BLOCK, /* of a reduction that is worth cutting; shorter ones lose one or two percent by it */
-    X_BYTES = 12 * 1024 * 1024 /* of x that stay in the third-level cache beside the weights */
+    X_BYTES = 2 * 1024 * 1024  /* of x: its pages stay in the translation buffers from panel to panel */
 };
 
 /* The panels and tokens of one task. */
@@ -222,8 +222,9 @@ static void product_work(const void *context, int64_t index, int thread)
     }
 }
 
-/* Steps of a reduction that are taken through all columns before the next: all, unless they are so many (a vocabulary's, backward) that x would come
- * from memory again for each panel. The parts are whole chains and add up in y, which holds sums as they are: the bits are those of one call. */
+/* Steps of a reduction that are taken through all columns before the next: all, unless they are so many (a vocabulary's, backward) that x would
+ * come from memory again for each panel, page by page. The parts are whole chains and add up in y, which holds sums as they are: the bits are
+ * those of one call. */
 static int64_t product_part(const stlora_product_args *a)
 {
     if (!a->w || a->y.dtype != STLORA_F32 || a->rank > FUSED_RANK) return a->in;
