@@ -5,7 +5,7 @@
 
 #include "backend/backend.h"
 
-/* Bytes of scratch per thread; product_template.h and attention_template.h say what they put there. */
+/* Bytes of scratch per thread; product_plan_template.h and attention_template.h say what they put there. */
 #define STLORA_CPU_BLOCK_BYTES ((size_t)3328 * 1024)
 
 /* So few weights of a product that each thread may pack them all, and take its own tokens through all columns: product_template.h, strip.c. */
