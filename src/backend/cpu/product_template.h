@@ -2,7 +2,7 @@
  *
  * A task is a block of columns of y for a block of tokens. Its thread walks the reduction in blocks of K_BLOCK, packs the
  * weights of that block and those columns as they lie in the file into its scratch (widened to float unless both sides are
- * bf16 and the level multiplies pairs), and runs all its tokens over them.
+ * bf16 and the level multiplies pairs), and runs all its tokens over them. One token alone packs nothing: product_token_template.h.
  *
  * Several maps are one product. Side by side, their columns are one list of panels, none of which has columns of two maps. Added up, where
  * they have few weights, their reductions are one list of blocks; where they have more, one call after the other keeps more of x in the cache.
