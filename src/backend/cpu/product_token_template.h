@@ -278,22 +278,20 @@ static lookahead token_lookahead(const product_plan *p, const product_columns *c
     return l;
 }
 
-/* The chains of a block end: their low-rank steps, what was there before, the bias. */
+/* The chain of a block ends, of up to VL columns: their low-rank steps, what was there before, the bias. */
 static void token_finish(const product_plan *p, const reduction *r, const product_columns *c, int64_t b,
                          const float *chain, float *partial, product_scratch *s)
 {
     const stlora_product_args *a = product_map(p, c, r);
     const int64_t extra = product_extra(a, r);
-    const int nv = vectors_of(c->cols);
     tile t = {.cols = (int)c->cols};
     vf sum[TILE_MR][TILE_NV];
-    for (int j = 0; j < nv; j++)
-        sum[0][j] = r->steps ? vf_load(chain + j * VL) : vf_zero();
+    sum[0][0] = r->steps ? vf_load(chain) : vf_zero();
     product_pack_rest(a, r, c, s->extra, s->bias);
-    if (extra) tile_floats(1, nv, sum, a->h + r->q0, a->rank, s->extra, extra, NULL, NULL);
+    if (extra) tile_floats(1, 1, sum, a->h + r->q0, a->rank, s->extra, extra, NULL, NULL);
     if (a->bias && r->last) t.bias = s->bias;
     product_place(p, c, b, 0, &t, partial, 0);
-    tile_finish(1, nv, sum, &t);
+    tile_finish(1, 1, sum, &t);
 }
 
 /* Columns of one map, through all blocks of the reduction. */
@@ -313,8 +311,8 @@ static void token_columns(const product_plan *p, const product_columns *c, produ
             if (a->w_layout == STLORA_OUT_IN) block.ahead = token_lookahead(p, c, &r, b);
             token_chain(p->pairs ? TOKEN_PAIRS : token_kind_of(a->w_dtype), a->w_layout, s->panels, &block);
         }
-        for (int64_t o = 0; o < c->cols; o += PANEL) {
-            const product_columns of = {c->map, c->o + o, least(PANEL, c->cols - o)};
+        for (int64_t o = 0; o < c->cols; o += VL) {
+            const product_columns of = {c->map, c->o + o, least(VL, c->cols - o)};
             token_finish(p, &r, &of, b, s->panels + o, s->partials + o, s);
         }
     }
