@@ -24,11 +24,9 @@ typedef enum token_kind {
     TOKEN_PAIRS /* bf16 by bf16, two steps of the reduction at once */
 } token_kind;
 
+/* TOKEN_NV vectors of outputs are turned beside each other: sixteen rows are read at a time where lanes are fewer; more rows are slower. */
 enum {
-    TOKEN_NV =
-        VL < 16
-            ? 2
-            : 1, /* vectors of outputs turned beside each other: at most 16 rows are read at a time; more are slower */
+    TOKEN_NV = VL < 16 ? 2 : 1,
     TOKEN_ROWS = 8,               /* rows, where outputs lie side by side, that meet a sum when it is loaded */
     TOKEN_AHEAD = 2 * TOKEN_ROWS, /* rows that are asked for early */
     TOKEN_COLUMNS = 4096          /* most columns of a task: their sums stay in the first-level cache */
@@ -203,37 +201,32 @@ ALWAYS_INLINE void token_from_columns(const token_kind kind, float *chain, const
     if (k < b->steps) token_across(kind, 1, chain, b, k);
 }
 
+ALWAYS_INLINE void token_from(const token_kind kind, stlora_layout layout, float *chain, token_block *b)
+{
+    if (layout == STLORA_OUT_IN)
+        token_from_rows(kind, chain, b);
+    else
+        token_from_columns(kind, chain, b);
+}
+
 /* chain[o], o < cols, of a block, in whole vectors. */
 static void token_chain(const token_kind kind, stlora_layout layout, float *chain, token_block *b)
 {
-    const bool rows = layout == STLORA_OUT_IN;
-    switch (kind) {
+    switch (kind) { /* each a constant: an instance of its own */
     case TOKEN_F32:
-        if (rows)
-            token_from_rows(TOKEN_F32, chain, b);
-        else
-            token_from_columns(TOKEN_F32, chain, b);
-        return;
+        token_from(TOKEN_F32, layout, chain, b);
+        break;
     case TOKEN_F16:
-        if (rows)
-            token_from_rows(TOKEN_F16, chain, b);
-        else
-            token_from_columns(TOKEN_F16, chain, b);
-        return;
+        token_from(TOKEN_F16, layout, chain, b);
+        break;
     case TOKEN_BF16:
-        if (rows)
-            token_from_rows(TOKEN_BF16, chain, b);
-        else
-            token_from_columns(TOKEN_BF16, chain, b);
-        return;
+        token_from(TOKEN_BF16, layout, chain, b);
+        break;
     case TOKEN_PAIRS:
 #if defined(STLORA_LEVEL_BF16)
-        if (rows)
-            token_from_rows(TOKEN_PAIRS, chain, b);
-        else
-            token_from_columns(TOKEN_PAIRS, chain, b);
+        token_from(TOKEN_PAIRS, layout, chain, b);
 #endif
-        return;
+        break;
     }
 }
 
