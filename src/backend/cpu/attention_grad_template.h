@@ -3,7 +3,7 @@
  *   p[i,j] = exp(scale q_i.k_j - lse_i)      ds[i,j] = scale p[i,j] (dout_i.v_j - delta_i)      delta_i = dout_i.o_i
  *   dq_i = sum_j ds[i,j] k_j                 dk_j = sum_i ds[i,j] q_i                           dv_j = sum_i p[i,j] dout_i
  *
- * A task is one query head of one segment. It packs its queries (a chunk of them at a time, where there are many), walks
+ * A task is one query head of one segment, or one of two parts of it (attention_grad_parts.h). It packs its queries (a chunk of them at a time, where there are many), walks
  * the keys in blocks and, for a block of keys, the blocks of queries that see it; keys are the rows of the small products and queries
  * their columns, so that ds is at once the rows that dk needs and the panel that the transposed dq needs. Blocks of queries and keys
  * lie the same whoever asks. dq is summed over blocks of keys ascending, dk and dv of one query head over blocks of queries
@@ -16,10 +16,12 @@
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_TEMPLATE_H
 
 #include "backend/cpu/attention_grad_narrow_template.h"
+#include "backend/cpu/attention_grad_parts.h"
 
 typedef struct attention_grad_plan {
     const stlora_backend *table;
     const stlora_attention_grad_args *args;
+    grad_parts *parts;       /* NULL for a level that has its own way of sharing out */
     bool pairs, narrow;
     int64_t chunk;           /* queries packed at a time: a multiple of BLOCK */
     int64_t ldq;             /* row stride of dq: queries of the call */
@@ -182,20 +184,23 @@ static void grad_block(const attention_grad_plan *plan, const grad_scratch *w, c
                  0, keys, queries, true, dq + d * plan->ldq, plan->ldq);
 }
 
-/* A segment's head: dq, dk, dv, added to zeros. */
-static void grad_tiles(const attention_grad_plan *plan, const stlora_segment *segment, int64_t head, int thread)
+/* A part's dq; its share of dk and dv, which the first part of a head sets to zero. */
+static void grad_tiles(const attention_grad_plan *plan, const grad_part *part, int thread)
 {
     const stlora_attention_grad_args *a = plan->args;
-    const int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads);
+    const stlora_segment *segment = part->segment;
+    const int64_t dim = a->head_dim, head = part->head, kv = head / (a->heads / a->kv_heads);
     const int64_t hidden = segment->k_count - segment->q_count;
     const stlora_dtype element = element_of(plan->pairs);
     const size_t row = (size_t)dim * sizeof(float);
     grad_scratch w;
     (void)grad_scratch_lay_out(&w, stlora_cpu_block(plan->table, thread), plan->pairs, dim, plan->chunk);
-    memset(plan->dk + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
-    memset(plan->dv + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
-    for (int64_t begin = 0; begin < segment->q_count; begin += plan->chunk) {
-        const int64_t count = least(plan->chunk, segment->q_count - begin);
+    if (!part->before) {
+        memset(plan->dk + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
+        memset(plan->dv + (head * plan->keys + segment->k0) * dim, 0, (size_t)segment->k_count * row);
+    }
+    for (int64_t begin = part->begin; begin < part->end; begin += plan->chunk) {
+        const int64_t count = least(plan->chunk, part->end - begin);
         grad_pack_queries(plan, &w, segment, head, begin, count);
         const int64_t first = first_key(segment, a->window, begin) / BLOCK * BLOCK;
         for (int64_t j = first; j < end_key(segment, begin + count - 1); j += BLOCK) {
@@ -204,35 +209,41 @@ static void grad_tiles(const attention_grad_plan *plan, const stlora_segment *se
             const void *k = head_rows(plan->pairs, w.k, a->k, k0, kv * dim, keys, dim, &ldk);
             const void *v = head_rows(plan->pairs, w.v, a->v, k0, kv * dim, keys, dim, &ldv);
             transpose_into(w.kt, element, BLOCK, k, element, ldk, keys, dim);
+            grad_part_wait(part, j + keys);
             int64_t i = j - hidden > begin ? (j - hidden - begin) / BLOCK * BLOCK : 0; /* first block that sees any */
             for (; i < count; i += BLOCK) {
                 const int64_t queries = least(BLOCK, count - i);
                 if (first_key(segment, a->window, begin + i) >= j + keys) break;
                 grad_block(plan, &w, segment, head, k, ldk, v, ldv, j, keys, begin + i, queries, i / BLOCK);
             }
+            if (begin + count == part->end) grad_part_leave(part, j + keys);
         }
     }
+    grad_part_leave_all(part);
 }
 
 static void head_work(const void *context, int64_t task, int thread)
 {
     const attention_grad_plan *plan = context;
     const stlora_attention_grad_args *a = plan->args;
-    const stlora_segment *segment = &a->segments[task / a->heads];
-    const int64_t dim = a->head_dim, head = task % a->heads, keys0 = (head * plan->keys + segment->k0) * dim;
+    const grad_part part = grad_parts_claim(plan->parts);
+    const stlora_segment *segment = part.segment;
+    const int64_t dim = a->head_dim, head = part.head, keys0 = (head * plan->keys + segment->k0) * dim;
+    (void)task; /* who comes takes what is next */
     if (plan->narrow) {
         float *rows = plan->dq + (head * plan->ldq + segment->q0) * dim;
         grad_narrow(plan->table, a, segment, head, rows, plan->dk + keys0, plan->dv + keys0, thread);
         return;
     }
-    float *dq = plan->dq + head * dim * plan->ldq + segment->q0;
+    const int64_t row0 = segment->q0 + part.begin, queries = part.end - part.begin;
+    float *dq = plan->dq + head * dim * plan->ldq + row0;
     for (int64_t d = 0; d < dim; d++)
-        memset(dq + d * plan->ldq, 0, (size_t)segment->q_count * sizeof(float));
-    for (int64_t t = segment->q0; t < segment->q0 + segment->q_count; t++)
+        memset(dq + d * plan->ldq, 0, (size_t)queries * sizeof(float));
+    for (int64_t t = row0; t < row0 + queries; t++)
         a->delta[t * a->heads + head] = dot_rows(a->dout, a->o, t, head * dim, dim);
-    grad_tiles(plan, segment, head, thread);
-    transpose_into(at_element_mut(a->dq.data, a->dq.dtype, segment->q0 * a->dq.ld + head * dim), a->dq.dtype, a->dq.ld,
-                   dq, STLORA_F32, plan->ldq, dim, segment->q_count);
+    grad_tiles(plan, &part, thread);
+    transpose_into(at_element_mut(a->dq.data, a->dq.dtype, row0 * a->dq.ld + head * dim), a->dq.dtype, a->dq.ld, dq,
+                   STLORA_F32, plan->ldq, dim, queries);
 }
 
 enum { KEYS_OF_A_SUM = 128 };
@@ -305,8 +316,11 @@ static void cpu_attention_grad(const stlora_backend *table, const stlora_attenti
     while (p.chunk > BLOCK && grad_scratch_lay_out(&w, NULL, p.pairs, dim, p.chunk) > (int64_t)STLORA_CPU_BLOCK_BYTES)
         p.chunk -= BLOCK;
     assert(grad_scratch_lay_out(&w, NULL, p.pairs, dim, p.chunk) <= (int64_t)STLORA_CPU_BLOCK_BYTES);
+    grad_parts parts;
+    grad_parts_begin(&parts, a, p.narrow ? 1 : stlora_team_threads(table->team));
+    p.parts = &parts;
     const double pairs = attention_pairs(a->segments, a->segment_count, a->window) * (double)a->heads;
-    stlora_team_run(table->team, a->segment_count * a->heads, pairs * (0.15 * (double)dim + 1), head_work, &p);
+    stlora_team_run(table->team, grad_parts_count(&parts), pairs * (0.15 * (double)dim + 1), head_work, &p);
     sum_all_heads(&p);
 }
 

@@ -1,0 +1,98 @@
+/* attention_grad_parts.h: the parts that attention's gradient is shared out in. A part is a head of a segment, or some of its queries.
+ *
+ * Heads that do not come out even among the threads are cut into two parts of equal work. dk and dv add up over queries ascending, so for a block
+ * of keys the later part waits until the earlier one has left it; dq belongs to one of them. Parts are claimed in one order, whoever claims:
+ * all earlier parts, the heads that are whole, the later parts. So what a part waits for has been claimed before it, and is done, or
+ * nearly, when there are whole heads between. An earlier part waits for nobody.
+ * Test: tests/backend/test_cpu_attention.c.
+ */
+#ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
+#define STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
+
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "backend/cpu/attention_operands.h"
+
+enum { MOST_CUT_HEADS = 64 };
+
+/* What a later part waits for: keys of the segment, from the first on, that the earlier part has left. A cache line of its own. */
+typedef struct keys_left {
+    _Alignas(CACHE_LINE) _Atomic int64_t count;
+} keys_left;
+
+typedef struct grad_parts {
+    const stlora_attention_grad_args *args;
+    int64_t heads, cut; /* of all segments; the last of them, which are cut */
+    keys_left left[MOST_CUT_HEADS];
+    _Alignas(CACHE_LINE) _Atomic int64_t next;
+} grad_parts;
+
+/* Queries [begin, end) of a segment's head. */
+typedef struct grad_part {
+    const stlora_segment *segment;
+    int64_t head, begin, end;
+    keys_left *before, *after; /* of the earlier part, for the later one; NULL where there is none */
+} grad_part;
+
+static void grad_parts_begin(grad_parts *p, const stlora_attention_grad_args *a, int threads)
+{
+    p->args = a;
+    p->heads = a->segment_count * a->heads;
+    p->cut = least(p->heads % threads, MOST_CUT_HEADS);
+    for (int64_t i = 0; i < p->cut; i++)
+        atomic_init(&p->left[i].count, 0);
+    atomic_init(&p->next, 0);
+}
+
+static int64_t grad_parts_count(const grad_parts *p)
+{
+    return p->heads + p->cut;
+}
+
+/* The first query of a segment's later part: the first block of queries behind half of the pairs. */
+static int64_t later_queries(const stlora_segment *s, int64_t window)
+{
+    double pairs = 0, half = 0.5 * attention_pairs(s, 1, window);
+    int64_t i = 0;
+    for (; i < s->q_count && pairs < half; i += BLOCK)
+        pairs += BLOCK * (double)(end_key(s, i) - first_key(s, window, i));
+    return least(i, s->q_count);
+}
+
+/* The next part that nobody has claimed; to be called once for each. */
+static grad_part grad_parts_claim(grad_parts *p)
+{
+    const int64_t claimed = atomic_fetch_add(&p->next, 1), whole = p->heads - p->cut;
+    const bool earlier = claimed < p->cut, later = claimed >= p->heads;
+    const int64_t cut = earlier ? claimed : claimed - p->heads, at = earlier || later ? whole + cut : claimed - p->cut;
+    const stlora_segment *segment = &p->args->segments[at / p->args->heads];
+    grad_part part = {.segment = segment, .head = at % p->args->heads, .end = segment->q_count};
+    if (earlier) {
+        part.end = later_queries(segment, p->args->window);
+        part.after = &p->left[cut];
+    } else if (later) {
+        part.begin = later_queries(segment, p->args->window);
+        part.before = &p->left[cut];
+    }
+    return part;
+}
+
+/* Says that the part has left `keys` keys; that it has left them all. */
+static void grad_part_leave(const grad_part *part, int64_t keys)
+{
+    if (part->after) atomic_store_explicit(&part->after->count, keys, memory_order_release);
+}
+static void grad_part_leave_all(const grad_part *part)
+{
+    grad_part_leave(part, INT64_MAX);
+}
+
+/* Waits until the part before has left `keys` keys. */
+static void grad_part_wait(const grad_part *part, int64_t keys)
+{
+    while (part->before && atomic_load_explicit(&part->before->count, memory_order_acquire) < keys)
+        (void)sched_yield();
+}
+
+#endif
