@@ -178,10 +178,10 @@ def run_ours(o, model, data, targets, threads, folder, plain=False, steps=None, 
     result = watched(command, folder / "ours.json")
     answer = json.loads((folder / "ours.json").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()][1:]
-    seconds = sum(line["seconds"] for line in lines)
-    result.update(precision=m.precision, start=start, seconds_per_step=sorted(line["seconds"] for line in lines)[len(lines) // 2],
+    seconds = [line["seconds"] for line in lines]
+    result.update(precision=m.precision, start=start, step_seconds=seconds, seconds_per_step=sorted(seconds)[len(seconds) // 2],
                   tokens=sum(line["tokens"] for line in lines), supervised=sum(line["supervised_tokens"] for line in lines))
-    result["tokens_per_second"] = result["tokens"] / seconds
+    result["tokens_per_second"] = result["tokens"] / sum(seconds)
     result["file"] = sum(path.stat().st_size for path in model_folder(o, model).glob("*.safetensors")) / MIB
     if not plain:
         profile = result["profile"] = answer["profile"]
@@ -189,7 +189,7 @@ def run_ours(o, model, data, targets, threads, folder, plain=False, steps=None, 
             floor = profile["needed_flops"] / profile["ceiling_flops"]
             result["of_floor"] = 100 * floor / profile["seconds"]
             if dense_length(data):  # all steps are alike
-                result["of_floor_best"] = 100 * floor / profile["steps"] / min(line["seconds"] for line in lines)
+                result["of_floor_best"] = 100 * floor / profile["steps"] / min(seconds)
     return result
 
 
