@@ -2,8 +2,11 @@
  *
  * Each thread begins with its share of consecutive tasks, the same one in every call of so many, and goes on with what others have left: so
  * calls whose tasks are rows, in order, find most of what they read in the cache of the thread that wrote it. Who does what is never certain, and
- * no result may depend on it; sums never cross tasks. The caller takes part, and waits for nobody who has not begun: a thread that is still asleep, or that the system has put aside for another program, costs
- * nothing but its help. Threads that wait spin for some microseconds and then sleep. Nothing is allocated after creation.
+ * no result may depend on it. Sums do not cross tasks, but where the backend says so: there, who comes claims what is next in one order, and waits
+ * only for what was claimed before it, which somebody is doing or has done.
+ *
+ * The caller takes part, and waits for nobody who has not begun: a thread that is still asleep, or that the system has put aside for another
+ * program, costs nothing but its help. Threads that wait spin for some microseconds and then sleep. Nothing is allocated after creation.
  *
  * After fork the child's copy of a team has no threads but the caller: it still runs every task, and may be freed (unless another thread was
  * running tasks at that moment). Test: tests/base/test_threads.c.

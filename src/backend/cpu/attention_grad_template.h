@@ -21,25 +21,25 @@
 typedef struct attention_grad_plan {
     const stlora_backend *table;
     const stlora_attention_grad_args *args;
-    grad_parts *parts;       /* NULL for a level that has its own way of sharing out */
+    grad_parts *parts; /* NULL for a level that has its own way of sharing out */
     bool pairs, narrow;
-    int64_t chunk;           /* queries packed at a time: a multiple of BLOCK */
-    int64_t ldq;             /* row stride of dq: queries of the call */
-    float *dq;               /* (H, dim, ldq); of narrow heads (H, ldq, dim) */
-    float *dk, *dv;          /* (H, keys of the call, dim) */
-    int64_t keys;            /* of the call */
+    int64_t chunk;  /* queries packed at a time: a multiple of BLOCK */
+    int64_t ldq;    /* row stride of dq: queries of the call */
+    float *dq;      /* (H, dim, ldq); of narrow heads (H, ldq, dim) */
+    float *dk, *dv; /* (H, keys of the call, dim) */
+    int64_t keys;   /* of the call */
 } attention_grad_plan;
 
 /* One thread's block of scratch: of a chunk's queries, in blocks of BLOCK; of a block of keys; of a block of both. */
 typedef struct grad_scratch {
-    char *qt, *dt, *q, *d;   /* panels of q and dout: (dim, queries of the block) twice, (queries, dim) twice */
-    float *lse, *delta;      /* (chunk): lse / ln 2, delta times scale */
-    int64_t tall, wide;      /* bytes from block to block of the first two, of the last two */
-    void *kt;                /* (dim, BLOCK) elements */
-    float *k, *v;            /* (BLOCK, dim), where they came as bf16 and are multiplied as floats */
-    void *ds, *ds_panel;     /* (BLOCK keys, BLOCK queries) elements; the same as panels */
-    void *p;                 /* (BLOCK keys, BLOCK queries) elements */
-    float *s, *dp;           /* (BLOCK, BLOCK), (TILE_MR, BLOCK) */
+    char *qt, *dt, *q, *d; /* panels of q and dout: (dim, queries of the block) twice, (queries, dim) twice */
+    float *lse, *delta;    /* (chunk): lse / ln 2, delta times scale */
+    int64_t tall, wide;    /* bytes from block to block of the first two, of the last two */
+    void *kt;              /* (dim, BLOCK) elements */
+    float *k, *v;          /* (BLOCK, dim), where they came as bf16 and are multiplied as floats */
+    void *ds, *ds_panel;   /* (BLOCK keys, BLOCK queries) elements; the same as panels */
+    void *p;               /* (BLOCK keys, BLOCK queries) elements */
+    float *s, *dp;         /* (BLOCK, BLOCK), (TILE_MR, BLOCK) */
 } grad_scratch;
 
 /* Bytes of the block at base, behind those in use; NULL where base is. */
@@ -158,7 +158,8 @@ static void grad_block(const attention_grad_plan *plan, const grad_scratch *w, c
     /* one panel at a time over all keys: a panel stays in the first-level cache, the four of them do not */
     for (int64_t r = 0; r < keys; r += TILE_MR) {
         const int mr = (int)least(TILE_MR, keys - r);
-        multiply(pairs, mr, at_element(k, element, r * ldk), ldk, qt, dim, 0, dim, queries, false, w->s + r * BLOCK, BLOCK);
+        multiply(pairs, mr, at_element(k, element, r * ldk), ldk, qt, dim, 0, dim, queries, false, w->s + r * BLOCK,
+                 BLOCK);
     }
     for (int64_t r = 0; r < keys; r += TILE_MR) {
         const int mr = (int)least(TILE_MR, keys - r);

@@ -4,6 +4,9 @@
 #ifndef STLORA_BACKEND_CPU_PRODUCT_PLAN_TEMPLATE_H
 #define STLORA_BACKEND_CPU_PRODUCT_PLAN_TEMPLATE_H
 
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "backend/cpu/pack_template.h"
 
 enum {
@@ -37,6 +40,8 @@ typedef struct product_plan {
     int64_t token_block, token_blocks;
     int64_t split_tokens, splits; /* of the single panels' tasks, within a token block */
     int64_t shares;               /* of the tasks of a token block, all alike */
+    int64_t part_blocks;          /* of the reduction, that go through all tasks before the next ones do */
+    struct product_order *order;  /* of parts; NULL where there is one */
 } product_plan;
 
 static int64_t product_panels_of(const stlora_product_args *a)

@@ -23,8 +23,16 @@
 enum {
     MANY_TOKENS = 128,         /* tokens of a thread that are worth packing all of few weights for */
     MANY_STEPS = 32 * K_BLOCK, /* of a reduction that is worth cutting; shorter ones lose one or two percent by it */
-    X_BYTES = 2 * 1024 * 1024  /* of x: its pages stay in the translation buffers from panel to panel */
+    X_BYTES = 2 * 1024 * 1024, /* of x: its pages stay in the translation buffers from panel to panel */
+    ORDERED_TASKS = 1024       /* most of a call whose reduction is cut */
 };
+
+/* Parts of a reduction are claimed in order, all tasks of one before those of the next, one ahead of what a thread is doing. What a part before
+ * adds up in the same columns was claimed before, and so is waited for safely; with more tasks than threads it is done long since. */
+typedef struct product_order {
+    _Atomic int64_t next;
+    _Atomic int64_t done[ORDERED_TASKS]; /* parts of each task */
+} product_order;
 
 /* The panels and tokens of one task. */
 typedef struct product_task {
@@ -54,12 +62,34 @@ static int64_t product_task_count(const product_plan *p)
     return p->token_blocks * (p->wide_tasks + (p->panels - p->wide * p->wide_tasks) * p->splits);
 }
 
+static int64_t product_parts_of(const product_plan *p)
+{
+    return (p->blocks + p->part_blocks - 1) / p->part_blocks;
+}
+
+static int64_t product_x_size(const stlora_product_args *a)
+{
+    return a->x.dtype == STLORA_F32 ? 4 : 2;
+}
+
+/* Is the reduction so long (a vocabulary's, backward) that x would come from memory again for each panel, page by page? Then few blocks of it
+ * are taken through all columns before the next ones. They are whole chains and add up in y, which has to hold sums as they are. */
+static bool product_is_cut(const product_plan *p)
+{
+    const stlora_product_args *a = p->maps;
+    return p->count == 1 && a->w && a->y.dtype == STLORA_F32 && a->in > MANY_STEPS &&
+           a->tokens * a->in * product_x_size(a) > 2 * X_BYTES;
+}
+
 /* The share of each thread should be equal: as many wide tasks as divide evenly, then single panels, and where even those do not
  * divide, parts of their tokens. Where there are so few weights that packing them is nothing beside multiplying by them, each thread does all
  * columns of its own tokens: the rows that other ops share out too, so that they stay in its cache. */
 static void product_partition(product_plan *p)
 {
     int64_t threads = p->table->threads, tokens = p->maps->tokens;
+    const bool cut = product_is_cut(p);
+    const int64_t x_block = K_BLOCK * product_x_size(p->maps); /* bytes of a token's x in a block */
+    if (cut) tokens = least(tokens, X_BYTES / x_block);
     if (product_weights(p->maps, p->count) <= STLORA_CPU_FEW_WEIGHTS && tokens >= MANY_TOKENS * threads) {
         tokens = (tokens + threads - 1) / threads;
         tokens = (tokens + TILE_MR - 1) / TILE_MR * TILE_MR;
@@ -83,6 +113,11 @@ static void product_partition(product_plan *p)
         p->splits++;
     p->split_tokens = (p->token_block + p->splits - 1) / p->splits;
     p->split_tokens = (p->split_tokens + TILE_MR - 1) / TILE_MR * TILE_MR;
+    p->part_blocks = p->blocks;
+    if (cut && product_task_count(p) <= ORDERED_TASKS) {
+        const int64_t blocks = X_BYTES / (p->token_block * x_block);
+        p->part_blocks = blocks > 0 ? blocks : 1;
+    }
 }
 
 /* Weights k0 ... k0+steps of the columns as one panel. */
@@ -123,17 +158,19 @@ static bool product_fetches(const product_plan *p)
     return !p->table->tiles;
 }
 
-/* The weights that this thread will probably pack next: those of block b of the reduction, or of the next task; of several maps the
- * first one's. */
-static lookahead product_lookahead(const product_plan *p, int64_t index, const product_task *task, int64_t b)
+/* The weights that this thread will probably pack next: those of block b of the reduction, or, at the end of the part, of job `then`; of
+ * several maps the first one's. */
+static lookahead product_lookahead(const product_plan *p, const product_task *task, int64_t b, int64_t end,
+                                   int64_t then)
 {
     product_task next = *task;
     reduction r = {0};
-    if (b < p->blocks) r = product_reduction(p, b);
+    if (b < end) r = product_reduction(p, b);
     if (r.steps == 0) {
-        if (index + 1 >= product_task_count(p)) return (lookahead){0};
-        next = product_task_of(p, index + 1);
-        r = product_reduction(p, 0);
+        const int64_t tasks = product_task_count(p);
+        if (then >= tasks * product_parts_of(p)) return (lookahead){0};
+        next = product_task_of(p, then % tasks);
+        r = product_reduction(p, then / tasks * p->part_blocks);
         if (r.steps == 0) return (lookahead){0};
     }
     product_columns c = product_columns_of(p, next.panel0);
@@ -159,6 +196,13 @@ static lookahead product_lookahead_x(const product_plan *p, const stlora_cmat *x
                        x->ld * size,
                        rows,
                        (int)(rows * (per_row > 0 ? per_row : 1))};
+}
+
+/* Waits until y of a task holds the sums of the parts before. */
+static void product_wait(const product_plan *p, int64_t index, int64_t part)
+{
+    while (p->order && atomic_load_explicit(&p->order->done[index], memory_order_acquire) < part)
+        (void)sched_yield();
 }
 
 /* All tokens of a task over packed block b of the reduction. ahead NULL: nothing is fetched ahead. */
@@ -203,56 +247,50 @@ static void product_sweep(const product_plan *p, const product_task *task, const
     }
 }
 
-static void product_work(const void *context, int64_t index, int thread)
+/* A job is a part of the reduction for a task, part after part. then: the job that this thread does next, probably. */
+static void product_job(const product_plan *p, int64_t job, int64_t then, int thread)
 {
-    const product_plan *p = context;
+    const int64_t tasks = product_task_count(p), index = job % tasks, part = job / tasks;
+    const int64_t begin = part * p->part_blocks, end = least(p->blocks, begin + p->part_blocks);
     const product_task task = product_task_of(p, index);
     product_scratch *s = stlora_cpu_block(p->table, thread);
     product_columns columns[BLOCK_COLUMNS / PANEL];
     if (task.t0 >= task.t1) return;
     for (int64_t i = 0; i < task.panels; i++)
         columns[i] = product_columns_of(p, task.panel0 + i);
-    for (int64_t b = 0; b < p->blocks; b++) {
+    for (int64_t b = begin; b < end; b++) {
         const reduction r = product_reduction(p, b);
         for (int64_t i = 0; i < task.panels; i++)
             product_pack_panel(p, &r, &columns[i], i, s);
         lookahead ahead = {0};
-        if (product_fetches(p)) ahead = product_lookahead(p, index, &task, b + 1);
+        if (product_fetches(p)) ahead = product_lookahead(p, &task, b + 1, end, then);
+        if (b == begin) product_wait(p, index, part);
         product_sweep(p, &task, columns, &r, b, product_fetches(p) ? &ahead : NULL, s);
     }
 }
 
-/* Steps of a reduction that are taken through all columns before the next: all, unless they are so many (a vocabulary's, backward) that x would
- * come from memory again for each panel, page by page. The parts are whole chains and add up in y, which holds sums as they are: the bits are
- * those of one call. */
-static int64_t product_part(const stlora_product_args *a)
+static void product_work(const void *context, int64_t index, int thread)
 {
-    if (!a->w || a->y.dtype != STLORA_F32 || a->rank > FUSED_RANK) return a->in;
-    const int64_t row = a->tokens * (a->x.dtype == STLORA_F32 ? 4 : 2);
-    if (a->in <= MANY_STEPS || row * a->in <= 2 * X_BYTES) return a->in;
-    const int64_t blocks = X_BYTES / (row * K_BLOCK);
-    return (blocks > 0 ? blocks : 1) * K_BLOCK;
+    product_job(context, index, index + 1, thread);
+}
+
+/* A thread's share of a reduction that is cut: what is next, until there is nothing left. */
+static void product_work_in_order(const void *context, int64_t share, int thread)
+{
+    const product_plan *p = context;
+    const int64_t tasks = product_task_count(p), jobs = tasks * product_parts_of(p);
+    (void)share;
+    for (int64_t job, then = atomic_fetch_add(&p->order->next, 1); then < jobs;) {
+        job = then;
+        then = atomic_fetch_add(&p->order->next, 1);
+        product_job(p, job, then, thread);
+        atomic_store_explicit(&p->order->done[job % tasks], job / tasks + 1, memory_order_release);
+    }
 }
 
 static void cpu_product(const stlora_backend *table, const stlora_product_args *maps, int count)
 {
     const bool adds_up = stlora_product_adds_up(maps, count);
-    if (count == 1 && maps->in > product_part(maps)) {
-        for (int64_t k = 0, steps; k < maps->in; k += steps) {
-            stlora_product_args part = *maps;
-            steps = least(product_part(maps), maps->in - k);
-            part.in = part.x.cols = steps;
-            part.x.data = at_element(maps->x.data, maps->x.dtype, k);
-            part.w = at_element(maps->w, maps->w_dtype, maps->w_layout == STLORA_OUT_IN ? k : k * maps->ldw);
-            part.accumulate = maps->accumulate || k > 0;
-            if (k + steps < maps->in) {
-                part.rank = 0;
-                part.bias = NULL;
-            }
-            cpu_product(table, &part, 1);
-        }
-        return;
-    }
     if (count > 1 && !product_together(maps, count, adds_up)) {
         for (int i = 0; i < count; i++)
             cpu_product(table, &maps[i], 1);
@@ -276,7 +314,16 @@ static void cpu_product(const stlora_backend *table, const stlora_product_args *
         return;
     }
     product_partition(&p);
-    stlora_team_run(table->team, product_task_count(&p), nanoseconds, product_work, &p);
+    if (p.part_blocks == p.blocks) {
+        stlora_team_run(table->team, product_task_count(&p), nanoseconds, product_work, &p);
+        return;
+    }
+    product_order order;
+    atomic_init(&order.next, 0);
+    for (int64_t i = 0; i < product_task_count(&p); i++)
+        atomic_init(&order.done[i], 0);
+    p.order = &order;
+    stlora_team_run(table->team, table->threads, nanoseconds, product_work_in_order, &p);
 }
 
 #endif
