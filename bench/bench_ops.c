@@ -101,7 +101,7 @@ static void op_lowrank_grad(const stlora_backend *t, const void *a)
 }
 static void op_adamw(const stlora_backend *t, const void *a)
 {
-    t->adamw(t, a);
+    t->adamw(t, a, 1);
 }
 
 typedef struct attention_shape {

@@ -310,11 +310,13 @@ static void cross_entropy(const stlora_backend *face, const stlora_cross_entropy
 }
 
 /* m (3), v (4), the update (5), the sum of squares (2); reads p, m, v, g, writes p, m, v. */
-static void adamw(const stlora_backend *face, const stlora_adamw_args *a)
+static void adamw(const stlora_backend *face, const stlora_adamw_args *args, int matrices)
 {
-    const double elements = (double)a->count;
+    double elements = 0;
+    for (int i = 0; i < matrices; i++)
+        elements += (double)args[i].count;
     const double start = now();
-    inner(face)->adamw(inner(face), a);
+    inner(face)->adamw(inner(face), args, matrices);
     count(face, start, 14 * elements, 7 * F * elements, "adamw");
 }
 

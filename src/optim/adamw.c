@@ -20,28 +20,32 @@ stlora_adamw_step stlora_adamw_step_at(const stlora_optimizer_config *config, do
 {
     const double bc1 = 1.0 - pow(config->beta1, (double)t);
     const double bc2 = 1.0 - pow(config->beta2, (double)t);
-    return (stlora_adamw_step){.decay = 1.0 - learning_rate * weight_decay,
-                               .step_size = learning_rate / bc1,
-                               .sqrt_bc2 = sqrt(bc2)};
+    return (stlora_adamw_step){
+        .decay = 1.0 - learning_rate * weight_decay, .step_size = learning_rate / bc1, .sqrt_bc2 = sqrt(bc2)};
 }
 
-void stlora_adamw_update(const stlora_backend *backend, const stlora_optimizer_config *config,
-                         const stlora_adamw_step *step, double shrink, double grad_scale,
+void stlora_adamw_update(stlora_adamw_batch *batch, const stlora_adamw_step *step, double shrink, double grad_scale,
                          const float *g, stlora_adamw_matrix *matrix)
 {
-    const stlora_adamw_args args = {.count = matrix->count,
-                                    .p = matrix->p,
-                                    .m = matrix->m,
-                                    .v = matrix->v,
-                                    .g = g,
-                                    .grad_scale = grad_scale,
-                                    .shrink = shrink,
-                                    .decay = step->decay,
-                                    .beta1 = config->beta1,
-                                    .beta2 = config->beta2,
-                                    .eps = config->eps,
-                                    .step_size = step->step_size,
-                                    .sqrt_bc2 = step->sqrt_bc2,
-                                    .sum_squares = &matrix->sum_squares};
-    backend->adamw(backend, &args);
+    if (batch->count == STLORA_ADAMW_BATCH) stlora_adamw_flush(batch);
+    batch->args[batch->count++] = (stlora_adamw_args){.count = matrix->count,
+                                                      .p = matrix->p,
+                                                      .m = matrix->m,
+                                                      .v = matrix->v,
+                                                      .g = g,
+                                                      .grad_scale = grad_scale,
+                                                      .shrink = shrink,
+                                                      .decay = step->decay,
+                                                      .beta1 = batch->config->beta1,
+                                                      .beta2 = batch->config->beta2,
+                                                      .eps = batch->config->eps,
+                                                      .step_size = step->step_size,
+                                                      .sqrt_bc2 = step->sqrt_bc2,
+                                                      .sum_squares = &matrix->sum_squares};
+}
+
+void stlora_adamw_flush(stlora_adamw_batch *batch)
+{
+    batch->backend->adamw(batch->backend, batch->args, batch->count);
+    batch->count = 0;
 }

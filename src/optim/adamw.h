@@ -26,10 +26,22 @@ typedef struct stlora_adamw_matrix {
 stlora_adamw_step stlora_adamw_step_at(const stlora_optimizer_config *config, double learning_rate, double weight_decay,
                                        int64_t t);
 
-/* stlora_adamw_update: one pass: p <- p shrink decay - step_size m / (sqrt(v)/sqrt_bc2 + eps) with the moments of
- * grad_scale * g, and sum_squares of the new p. Formula and roundings: adamw.c, docs/NUMERICS.md. */
-void stlora_adamw_update(const stlora_backend *backend, const stlora_optimizer_config *config,
-                         const stlora_adamw_step *step, double shrink, double grad_scale,
+/* Passes that are to be made: the matrices of many pairs are small, and share the threads. Begins with backend and config. */
+enum { STLORA_ADAMW_BATCH = 64 };
+typedef struct stlora_adamw_batch {
+    const stlora_backend *backend;
+    const stlora_optimizer_config *config;
+    int count;
+    stlora_adamw_args args[STLORA_ADAMW_BATCH];
+} stlora_adamw_batch;
+
+/* stlora_adamw_update: notes one pass: p <- p shrink decay - step_size m / (sqrt(v)/sqrt_bc2 + eps) with the moments of
+ * grad_scale * g, and sum_squares of the new p. Formula and roundings: adamw.c, docs/NUMERICS.md. Made when the batch is full or flushed: until
+ * then nobody may look at the matrix, or change g. */
+void stlora_adamw_update(stlora_adamw_batch *batch, const stlora_adamw_step *step, double shrink, double grad_scale,
                          const float *g, stlora_adamw_matrix *matrix);
+
+/* stlora_adamw_flush: makes what is noted. */
+void stlora_adamw_flush(stlora_adamw_batch *batch);
 
 #endif

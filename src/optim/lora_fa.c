@@ -31,6 +31,7 @@ static void place(stlora_slot *slot, stlora_arena *arena)
 static stlora_status run(const stlora_step *step, stlora_error *err)
 {
     STLORA_TRY(stlora_precondition(step, 1e-8, err));
+    stlora_adamw_batch batch = {.backend = step->backend, .config = step->config};
     for (size_t i = 0; i < step->count; i++) {
         stlora_slot *p = &step->slots[i];
         if (!step->grads[i].b) continue;
@@ -39,9 +40,9 @@ static stlora_status run(const stlora_step *step, stlora_error *err)
         stlora_adamw_step now = stlora_adamw_step_at(step->config, rates.lr_b, rates.wd_b, p->steps);
         now.step_size *= now.sqrt_bc2 * now.decay;
         now.sqrt_bc2 = 1.0;
-        stlora_adamw_update(step->backend, step->config, &now, 1.0, step->grad_scale / (p->scale * p->scale), p->ghat_b,
-                            &p->b);
+        stlora_adamw_update(&batch, &now, 1.0, step->grad_scale / (p->scale * p->scale), p->ghat_b, &p->b);
     }
+    stlora_adamw_flush(&batch);
     return STLORA_OK;
 }
 

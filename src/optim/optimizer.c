@@ -252,13 +252,15 @@ static void know_norms(stlora_optimizer *o)
 /* AdamW on the magnitudes of the pairs that the rule has just stepped. */
 static void step_magnitudes(const stlora_step *step)
 {
+    stlora_adamw_batch batch = {.backend = step->backend, .config = step->config};
     for (size_t i = 0; i < step->count; i++) {
         stlora_slot *p = &step->slots[i];
         if (!step->grads[i].b || p->magnitude.count == 0) continue;
         const stlora_rates rates = stlora_rates_at(step->config, step->learning_rate, p->steps);
         const stlora_adamw_step at = stlora_adamw_step_at(step->config, rates.lr_b, rates.wd_b, p->steps);
-        stlora_adamw_update(step->backend, step->config, &at, 1.0, step->grad_scale, p->magnitude_grad, &p->magnitude);
+        stlora_adamw_update(&batch, &at, 1.0, step->grad_scale, p->magnitude_grad, &p->magnitude);
     }
+    stlora_adamw_flush(&batch);
 }
 
 stlora_status stlora_optimizer_step(stlora_optimizer *o, double learning_rate,

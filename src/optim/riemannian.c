@@ -24,8 +24,10 @@ static void place(stlora_slot *slot, stlora_arena *arena)
 static stlora_status run(const stlora_step *step, stlora_error *err)
 {
     STLORA_TRY(stlora_precondition(step, step->config->riemannian_reg, err));
+    stlora_adamw_batch batch = {.backend = step->backend, .config = step->config};
     for (size_t i = 0; i < step->count; i++)
-        if (step->grads[i].b) stlora_adamw_pair(step, i, step->slots[i].ghat_a, step->slots[i].ghat_b);
+        if (step->grads[i].b) stlora_adamw_pair(step, &batch, i, step->slots[i].ghat_a, step->slots[i].ghat_b);
+    stlora_adamw_flush(&batch);
     return STLORA_OK;
 }
 

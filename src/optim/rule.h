@@ -67,10 +67,10 @@ extern const stlora_rule stlora_rule_adamw, stlora_rule_loraplus, stlora_rule_ri
 const stlora_rule *stlora_rule_of(stlora_optimizer_kind kind);
 
 /* The parts that rules share (rule_adamw.c). _place: takes the two moments of a matrix. _list: those moments that the slot has. _pair: shrink
- * and AdamW of slot i on gradients g_a and g_b. */
+ * and AdamW of slot i on gradients g_a and g_b, noted in the batch. */
 void stlora_adamw_place(stlora_adamw_matrix *matrix, stlora_arena *arena);
 size_t stlora_adamw_list(const stlora_slot *slot, stlora_state_tensor out[STLORA_MOST_STATE_TENSORS]);
-void stlora_adamw_pair(const stlora_step *step, size_t i, const float *g_a, const float *g_b);
+void stlora_adamw_pair(const stlora_step *step, stlora_adamw_batch *batch, size_t i, const float *g_a, const float *g_b);
 
 /* stlora_count_without_shrink: the pair's next step under a rule that does not shrink: counted, and latched in the first. */
 void stlora_count_without_shrink(stlora_slot *slot);

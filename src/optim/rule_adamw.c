@@ -66,7 +66,7 @@ static void move_moments(stlora_slot *p, double s)
     multiply(p->b.v, p->b.count, s * s);
 }
 
-void stlora_adamw_pair(const stlora_step *step, size_t i, const float *g_a, const float *g_b)
+void stlora_adamw_pair(const stlora_step *step, stlora_adamw_batch *batch, size_t i, const float *g_a, const float *g_b)
 {
     const stlora_optimizer_config *c = step->config;
     stlora_slot *p = &step->slots[i];
@@ -76,8 +76,8 @@ void stlora_adamw_pair(const stlora_step *step, size_t i, const float *g_a, cons
     const stlora_adamw_step step_a = stlora_adamw_step_at(c, rates.lr_a, rates.wd_a, p->steps),
                             step_b = stlora_adamw_step_at(c, rates.lr_b, rates.wd_b, p->steps);
     if (gauge != 1.0) move_moments(p, gauge);
-    stlora_adamw_update(step->backend, c, &step_a, shrink, step->grad_scale / gauge, g_a, &p->a);
-    stlora_adamw_update(step->backend, c, &step_b, 1.0 / gauge, step->grad_scale * gauge, g_b, &p->b);
+    stlora_adamw_update(batch, &step_a, shrink, step->grad_scale / gauge, g_a, &p->a);
+    stlora_adamw_update(batch, &step_b, 1.0 / gauge, step->grad_scale * gauge, g_b, &p->b);
 }
 
 void stlora_count_without_shrink(stlora_slot *slot)
@@ -92,9 +92,11 @@ void stlora_count_without_shrink(stlora_slot *slot)
 
 static stlora_status run(const stlora_step *step, stlora_error *err)
 {
+    stlora_adamw_batch batch = {.backend = step->backend, .config = step->config};
     (void)err;
     for (size_t i = 0; i < step->count; i++)
-        if (step->grads[i].b) stlora_adamw_pair(step, i, step->grads[i].a, step->grads[i].b);
+        if (step->grads[i].b) stlora_adamw_pair(step, &batch, i, step->grads[i].a, step->grads[i].b);
+    stlora_adamw_flush(&batch);
     return STLORA_OK;
 }
 
@@ -104,11 +106,16 @@ const stlora_rule stlora_rule_loraplus = {.name = "loraplus", .place = place, .l
 const stlora_rule *stlora_rule_of(stlora_optimizer_kind kind)
 {
     switch (kind) {
-    case STLORA_OPTIMIZER_ADAMW: return &stlora_rule_adamw;
-    case STLORA_OPTIMIZER_LORAPLUS: return &stlora_rule_loraplus;
-    case STLORA_OPTIMIZER_RIEMANNIAN: return &stlora_rule_riemannian;
-    case STLORA_OPTIMIZER_LORA_RITE: return &stlora_rule_rite;
-    case STLORA_OPTIMIZER_LORA_FA: return &stlora_rule_fa;
+    case STLORA_OPTIMIZER_ADAMW:
+        return &stlora_rule_adamw;
+    case STLORA_OPTIMIZER_LORAPLUS:
+        return &stlora_rule_loraplus;
+    case STLORA_OPTIMIZER_RIEMANNIAN:
+        return &stlora_rule_riemannian;
+    case STLORA_OPTIMIZER_LORA_RITE:
+        return &stlora_rule_rite;
+    case STLORA_OPTIMIZER_LORA_FA:
+        return &stlora_rule_fa;
     }
     return NULL;
 }

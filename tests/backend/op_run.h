@@ -274,7 +274,7 @@ static inline void op_run(const stlora_backend *backend, op_instance *x, int64_t
     }
     case OP_ADAMW: {
         const stlora_adamw_args args = op_adamw_args(x);
-        backend->adamw(backend, &args);
+        backend->adamw(backend, &args, 1);
         break;
     }
     case OP_COUNT:

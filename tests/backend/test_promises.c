@@ -382,15 +382,16 @@ static void test_denormals(void **state)
                     stlora_store(x, cases[k].x, i, cases[k].x_value);
                 for (int i = 0; i < M * N; i++)
                     stlora_store(w, cases[k].w, i, cases[k].w_value);
-                table->product(table, &(stlora_product_args){.tokens = T,
-                                                             .in = N,
-                                                             .out = M,
-                                                             .x = {x, cases[k].x, T, N, N},
-                                                             .w = w,
-                                                             .w_dtype = cases[k].w,
-                                                             .w_layout = layout ? STLORA_IN_OUT : STLORA_OUT_IN,
-                                                             .ldw = layout ? M : N,
-                                                             .y = stlora_mat_whole(y, STLORA_F32, T, M)},
+                table->product(table,
+                               &(stlora_product_args){.tokens = T,
+                                                      .in = N,
+                                                      .out = M,
+                                                      .x = {x, cases[k].x, T, N, N},
+                                                      .w = w,
+                                                      .w_dtype = cases[k].w,
+                                                      .w_layout = layout ? STLORA_IN_OUT : STLORA_OUT_IN,
+                                                      .ldw = layout ? M : N,
+                                                      .y = stlora_mat_whole(y, STLORA_F32, T, M)},
                                1);
                 const float want = (float)(N * cases[k].x_value * cases[k].w_value); /* exact */
                 for (int i = 0; i < T * M; i++)
@@ -682,8 +683,37 @@ static void test_adamw_leaves_bits(void **state)
                                         .step_size = 1e-2,
                                         .sqrt_bc2 = 0.03,
                                         .sum_squares = &sum};
-        all.all[n]->adamw(all.all[n], &args);
+        all.all[n]->adamw(all.all[n], &args, 1);
         assert_memory_equal(p, held, sizeof p);
+    }
+    tables_close(&all);
+}
+
+/* Matrices of one call, small ones and large ones in any order, have the bits of a call each, of ref's. */
+static void test_adamw_matrices(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = {37, 7168, 0, 65536, 65537, 1376, 200003, 1};
+    enum { MATRICES = sizeof counts / sizeof counts[0] };
+    tables all;
+    tables_open(&all, 3);
+    for (int n = 0; n < all.count; n++) {
+        op_instance got[MATRICES], want[MATRICES];
+        stlora_adamw_args args[MATRICES];
+        for (int i = 0; i < MATRICES; i++) {
+            const op_case c = {
+                .op = OP_ADAMW, .tokens = counts[i], .shrink = 1 - 0.001 * i, .decay = 0.99, .grad_scale = 1};
+            op_make(&got[i], &c);
+            op_make(&want[i], &c);
+            op_run(all.all[all.count - 1], &want[i], 0, c.tokens);
+            args[i] = op_adamw_args(&got[i]);
+        }
+        all.all[n]->adamw(all.all[n], args, MATRICES);
+        for (int i = 0; i < MATRICES; i++) {
+            assert_true(same_bits(&got[i], &want[i]));
+            op_free(&got[i]);
+            op_free(&want[i]);
+        }
     }
     tables_close(&all);
 }
@@ -778,12 +808,13 @@ static void test_output_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_output_again), cmocka_unit_test(test_bits),        cmocka_unit_test(test_bits_large),
-        cmocka_unit_test(test_bits_of_ref), cmocka_unit_test(test_queries_alone),
-        cmocka_unit_test(test_poison),      cmocka_unit_test(test_without),
-        cmocka_unit_test(test_denormals),   cmocka_unit_test(test_order_of_squares),
-        cmocka_unit_test(test_adamw_sums),  cmocka_unit_test(test_adamw_leaves_bits),
-        cmocka_unit_test(test_adamw_fused), cmocka_unit_test(test_together),
+        cmocka_unit_test(test_output_again),      cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_bits_large),        cmocka_unit_test(test_bits_of_ref),
+        cmocka_unit_test(test_queries_alone),     cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_without),           cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_order_of_squares),  cmocka_unit_test(test_adamw_sums),
+        cmocka_unit_test(test_adamw_leaves_bits), cmocka_unit_test(test_adamw_matrices),
+        cmocka_unit_test(test_adamw_fused),       cmocka_unit_test(test_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

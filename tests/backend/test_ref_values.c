@@ -374,14 +374,14 @@ static void test_adamw_examples(void **state)
                                       .step_size = 0.1 / (1 - pow(0.9, t)),
                                       .sqrt_bc2 = sqrt(1 - pow(0.999, t)),
                                       .sum_squares = &sum};
-            ref.adamw(&ref, &args);
+            ref.adamw(&ref, &args, 1);
             assert_near(sum, (double)a[0] * (double)a[0] + (double)a[1] * (double)a[1], 1e-12);
             args.p = b;
             args.m = mb;
             args.v = vb;
             args.g = gb;
             args.shrink = 1;
-            ref.adamw(&ref, &args);
+            ref.adamw(&ref, &args, 1);
             const double got[] = {(double)a[0], (double)a[1], (double)b[0], (double)b[1]};
             for (int i = 0; i < 4; i++) {
                 assert_near(got[i], want[decay][t - 1][i], 1e-6);
@@ -411,7 +411,7 @@ static void test_adamw_eps(void **state)
                                     .step_size = 0.1 / (1 - 0.9),
                                     .sqrt_bc2 = sqrt(1 - 0.999),
                                     .sum_squares = &sum};
-    ref.adamw(&ref, &args);
+    ref.adamw(&ref, &args, 1);
     assert_near((double)p, 1 - 0.1 * 0.5, 1e-6);
     assert_near((double)m, 0.2, 1e-7);
     assert_near((double)v, 0.004, 1e-8);

@@ -602,7 +602,7 @@ static void e20_fused_and_unfused(void **unused)
                                         .step_size = 1e-4,
                                         .sqrt_bc2 = 0.9,
                                         .sum_squares = &sums[k]};
-        backend->adamw(backend, &args);
+        backend->adamw(backend, &args, 1);
         assert_true(sums[k] == backend->sum_squares(backend, p[k], COUNT));
         stlora_backend_free(backend);
     }

@@ -440,7 +440,12 @@ OTHER_OP(column_dot)
 OTHER_OP(attention)
 OTHER_OP(attention_grad)
 OTHER_OP(cross_entropy)
-OTHER_OP(adamw)
+
+static void strip_adamw(const stlora_backend *table, const stlora_adamw_args *args, int matrices)
+{
+    const stlora_backend *kernels = kernels_now(table);
+    kernels->adamw(kernels, args, matrices);
+}
 
 static double strip_sum_squares(const stlora_backend *table, const float *x, int64_t count)
 {

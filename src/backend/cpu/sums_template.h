@@ -127,13 +127,10 @@ ALWAYS_INLINE vf adamw_vector(const stlora_adamw_args *a, const adamw_scalars *s
     return p;
 }
 
-static void adamw_work(const void *context, int64_t task, int thread)
+/* A block's sum of squares of x, which is p where a is there: of the new p. */
+static double adamw_block(const stlora_adamw_args *a, const float *x, int64_t begin, int64_t end)
 {
-    const adamw_run *r = context;
-    const stlora_adamw_args *a = r->args;
-    const int64_t begin = (r->block0 + task) * SUM_BLOCK, end = least(r->count, begin + SUM_BLOCK);
     adamw_scalars s = {0};
-    (void)thread;
     if (a)
         s = (adamw_scalars){vf_set1((float)a->grad_scale),  vf_set1((float)a->shrink),      vf_set1((float)a->decay),
                             vf_set1((float)a->step_size),   vf_set1((float)(1 - a->beta1)), vf_set1((float)a->beta2),
@@ -146,13 +143,21 @@ static void adamw_work(const void *context, int64_t task, int thread)
                 (void)adamw_vector(a, &s, i + j, n - j);
         }
         if (n == SUM_LANES) {
-            add_squares(lanes, r->x + i);
+            add_squares(lanes, x + i);
         } else {
             for (int64_t l = 0; l < n; l++)
-                lanes[l] += (double)r->x[i + l] * (double)r->x[i + l];
+                lanes[l] += (double)x[i + l] * (double)x[i + l];
         }
     }
-    r->sums[task] = sum_of_lanes(lanes);
+    return sum_of_lanes(lanes);
+}
+
+static void adamw_work(const void *context, int64_t task, int thread)
+{
+    const adamw_run *r = context;
+    const int64_t begin = (r->block0 + task) * SUM_BLOCK, end = least(r->count, begin + SUM_BLOCK);
+    (void)thread;
+    r->sums[task] = adamw_block(r->args, r->x, begin, end);
 }
 
 static double adamw_blocks(const stlora_backend *table, const stlora_adamw_args *a, const float *x, int64_t count)
@@ -169,9 +174,27 @@ static double adamw_blocks(const stlora_backend *table, const stlora_adamw_args 
     return sum;
 }
 
-static void cpu_adamw(const stlora_backend *table, const stlora_adamw_args *a)
+static void adamw_matrix_work(const void *context, int64_t task, int thread)
 {
-    *a->sum_squares = adamw_blocks(table, a, a->p, a->count);
+    const stlora_adamw_args *a = (const stlora_adamw_args *)context + task;
+    (void)thread;
+    *a->sum_squares = adamw_block(a, a->p, 0, a->count);
+}
+
+/* Matrices of one block each are tasks, a run of them at a time; of larger ones the blocks are. */
+static void cpu_adamw(const stlora_backend *table, const stlora_adamw_args *args, int matrices)
+{
+    for (int i = 0, run; i < matrices; i += run) {
+        double elements = 0;
+        for (run = 0; i + run < matrices && args[i + run].count <= SUM_BLOCK; run++)
+            elements += (double)args[i + run].count;
+        if (run == 0) {
+            run = 1;
+            *args[i].sum_squares = adamw_blocks(table, &args[i], args[i].p, args[i].count);
+        } else {
+            stlora_team_run(table->team, run, elements, adamw_matrix_work, &args[i]);
+        }
+    }
 }
 
 static double cpu_sum_squares(const stlora_backend *table, const float *x, int64_t count)

@@ -43,7 +43,7 @@ double stlora_ref_sum_squares(const stlora_backend *backend, const float *x, int
     return sum;
 }
 
-void stlora_ref_adamw(const stlora_backend *backend, const stlora_adamw_args *a)
+static void step_matrix(const stlora_backend *backend, const stlora_adamw_args *a)
 {
     const float grad_scale = (float)a->grad_scale, shrink = (float)a->shrink;
     const float decay = (float)a->decay, step_size = (float)a->step_size;
@@ -64,4 +64,10 @@ void stlora_ref_adamw(const stlora_backend *backend, const stlora_adamw_args *a)
         a->v[i] = v;
     }
     *a->sum_squares = stlora_ref_sum_squares(backend, a->p, a->count);
+}
+
+void stlora_ref_adamw(const stlora_backend *backend, const stlora_adamw_args *args, int matrices)
+{
+    for (int i = 0; i < matrices; i++)
+        step_matrix(backend, &args[i]);
 }

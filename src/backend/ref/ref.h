@@ -33,7 +33,7 @@ void stlora_ref_attention_grad(const stlora_backend *, const stlora_attention_gr
 void stlora_ref_activation(const stlora_backend *, const stlora_activation_args *);
 void stlora_ref_activation_grad(const stlora_backend *, const stlora_activation_grad_args *);
 void stlora_ref_cross_entropy(const stlora_backend *, const stlora_cross_entropy_args *);
-void stlora_ref_adamw(const stlora_backend *, const stlora_adamw_args *);
+void stlora_ref_adamw(const stlora_backend *, const stlora_adamw_args *, int matrices);
 double stlora_ref_sum_squares(const stlora_backend *, const float *x, int64_t count);
 
 /* Element (i, j) of a matrix: read, read where it will be written, write. */
