@@ -2,9 +2,12 @@
  *
  *   bench_ceiling [--threads N] [--tries N]
  *
- * CSV on standard output: fp32 and bf16 multiply-adds, these in vector and in tile registers, in GFLOP/s (0 where the processor has no such instruction), reading memory in GB/s.
+ * CSV on standard output: fp32 and bf16 multiply-adds, these in vector and in tile registers, in GFLOP/s (0 where the processor has no such instruction), reading memory in GB/s;
+ * with several threads what it takes at least to share something out: a call in which they do nothing but meet, the median, in microseconds.
  * "sustained" is all tries together where the others are the best of them: on a machine with other tenants no program of seconds gets more.
  */
+#include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +16,7 @@
 #include "base/memory.h"
 #include "measure.h"
 
-enum { MEMORY_NUMBERS = 64 << 20, READS = 5 }; /* 256 MB: larger than any cache here */
+enum { MEMORY_NUMBERS = 64 << 20, READS = 5, MEETINGS = 5000 }; /* 256 MB: larger than any cache here */
 
 static void measure_flops(const char *name, stlora_ceiling_kind kind, stlora_team *team, int tries)
 {
@@ -28,6 +31,34 @@ static void measure_flops(const char *name, stlora_ceiling_kind kind, stlora_tea
     (void)printf("%s sustained,%d,%.1f,GFLOP/s\n", name, threads, time > 0 ? tries / time : 0);
 }
 
+typedef struct meeting {
+    stlora_team *team;
+    _Atomic int64_t *came; /* in all calls so far */
+} meeting;
+
+static void meet_work(const void *context, int64_t task, int thread)
+{
+    const meeting *m = context;
+    const int64_t threads = stlora_team_threads(m->team), came = atomic_fetch_add(m->came, 1);
+    (void)task, (void)thread;
+    while (atomic_load(m->came) < (came / threads + 1) * threads)
+        ;
+}
+
+static void meet(void *context)
+{
+    const meeting *m = context;
+    stlora_team_run(m->team, stlora_team_threads(m->team), HUGE_VAL, meet_work, m);
+}
+
+static void measure_meeting(stlora_team *team)
+{
+    _Atomic int64_t came = 0;
+    meeting m = {team, &came};
+    const int threads = stlora_team_threads(team);
+    (void)printf("call,%d,%.3f,us\n", threads, 1e6 * measure_calls(threads, MEETINGS, meet, &m).median);
+}
+
 static void measure_all(int threads, int tries, const float *memory)
 {
     stlora_error err = {0};
@@ -38,6 +69,7 @@ static void measure_all(int threads, int tries, const float *memory)
     measure_flops("bf16 tiles", STLORA_CEILING_TILES, team, tries);
     (void)printf("memory,%d,%.1f,GB/s\n", threads,
                  stlora_ceiling_read(memory, MEMORY_NUMBERS * sizeof *memory, team, READS));
+    if (threads > 1) measure_meeting(team);
     stlora_team_free(team);
 }
 

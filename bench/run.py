@@ -97,7 +97,7 @@ class Run:
                for row in run_csv(self.o.build / "bench" / "bench_ceiling", "--threads", self.o.threads, "--tries", 60)}
         self.readings = now
         for key, rate in now.items():
-            self.ceiling[key] = max(self.ceiling.get(key, 0), rate)
+            self.ceiling[key] = max(self.ceiling.get(key, 0), rate) if key[0] != "call" else min(self.ceiling.get(key, rate), rate)
         return self.o.threads == 1 or now["fp32", self.o.threads] >= SHARED_CORE * now["fp32", 1]
 
     def roof_of(self, precision):
@@ -112,7 +112,8 @@ class Run:
 
     def ceilings(self):
         for (what, threads), rate in self.ceiling.items():
-            self.add("ceilings", what, threads, "rate", rate, "GB/s" if what == "memory" else "GFLOP/s")
+            unit = {"memory": "GB/s", "call": "us"}.get(what, "GFLOP/s")
+            self.add("ceilings", what, threads, "time" if unit == "us" else "rate", rate, unit)
 
     def product(self):
         flags = ["--tokens", "512", "--tries", 3, "--shape", "896x896"] if self.o.quick else ["--tokens", "1,128,512,2048", "--head"]
@@ -264,7 +265,7 @@ class Run:
                 continue
             with self.judged():
                 runs = {1: [], self.o.threads: []}  # in turn, and each step at its best: a program beside this one slows some of them
-                for _ in range(1 if self.o.quick else 4):
+                for _ in range(1 if self.o.quick else 6):
                     for n, times in runs.items():
                         times.append(self.measure_ours(model, data, targets, n, "threads", plain=True)["step_seconds"])
                 one, all_threads = (sum(map(min, *times)) if len(times) > 1 else sum(times[0]) for times in runs.values())

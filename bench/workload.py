@@ -27,7 +27,7 @@ MODELS = {
 TARGETS = ("qv", "all-linear")
 DATA = ("dense512", "dense2048", "arc-easy")
 BATCH = {"dense512": 1, "dense2048": 1, "arc-easy": 4, "dense128": 4, "demo-rows": 8}
-STEPS = {"dense512": 8, "dense2048": 4, "arc-easy": 8, "dense128": 20, "demo-rows": 20}  # counted ones: one more warms up
+STEPS = {"dense512": 8, "dense2048": 4, "arc-easy": 8, "dense128": 100, "demo-rows": 100}  # counted ones: one more warms up
 
 
 class Missing(Exception):
