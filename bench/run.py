@@ -17,6 +17,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from results import Results
 from roofline import write_svg
@@ -118,7 +119,10 @@ class Run:
     def product(self):
         flags = ["--tokens", "512", "--tries", 3, "--shape", "896x896"] if self.o.quick else ["--tokens", "1,128,512,2048", "--head"]
         for threads in self.thread_counts():
+            shapes = {}
             for row in run_csv(self.o.build / "bench" / "bench_product", "--threads", threads, *flags):
+                if row["tokens"] != "1":
+                    shapes.setdefault(f"{row['dtype']} {row['direction']} all shapes T={row['tokens']}", []).append(row)
                 case = f"{row['dtype']} {row['direction']} {row['shape']} T={row['tokens']}"
                 self.add("product", case, threads, "rate", float(row["gflops"]), "GFLOP/s")
                 self.add("product", case, threads, "of_ceiling", float(row["percent"]), "%")
@@ -126,6 +130,9 @@ class Run:
                 if row["tokens"] == "1":
                     self.add("product", case, threads, "weights", float(row["weights_gb_s"]), "GB/s")
                     self.add("product", case, threads, "of_memory", 100 * float(row["weights_gb_s"]) / float(row["memory_gb_s"]), "%")
+            for case, rows in shapes.items():
+                for metric, column in (("of_ceiling", "percent"), ("of_ceiling_median", "median_percent")):
+                    self.add("product", case, threads, metric, median(float(row[column]) for row in rows), "%")
 
     def ops(self):
         flags = ["--tokens", "64", "--tries", 3] if self.o.quick else []

@@ -50,13 +50,21 @@ static int64_t grad_parts_count(const grad_parts *p)
     return p->heads + p->cut;
 }
 
-/* The first query of a segment's later part: the first block of queries behind half of the pairs. */
+/* Blocks of keys that the block of queries at i sees: what it costs. */
+static int64_t key_blocks(const stlora_segment *s, int64_t window, int64_t i)
+{
+    const int64_t end = end_key(s, least(i + BLOCK, s->q_count) - 1);
+    return (end + BLOCK - 1) / BLOCK - first_key(s, window, i) / BLOCK;
+}
+
+/* The first query of a segment's later part, where a block of queries begins: the work before it is about half. */
 static int64_t later_queries(const stlora_segment *s, int64_t window)
 {
-    double pairs = 0, half = 0.5 * attention_pairs(s, 1, window);
-    int64_t i = 0;
-    for (; i < s->q_count && pairs < half; i += BLOCK)
-        pairs += BLOCK * (double)(end_key(s, i) - first_key(s, window, i));
+    int64_t all = 0, before = 0, i = 0;
+    for (; i < s->q_count; i += BLOCK)
+        all += key_blocks(s, window, i);
+    for (i = 0; i < s->q_count && 2 * before + key_blocks(s, window, i) <= all; i += BLOCK)
+        before += key_blocks(s, window, i);
     return least(i, s->q_count);
 }
 
