@@ -68,10 +68,11 @@ static int64_t later_queries(const stlora_segment *s, int64_t window)
     return least(i, s->q_count);
 }
 
-/* The next part that nobody has claimed; to be called once for each. */
-static grad_part grad_parts_claim(grad_parts *p)
+/* A task's part: where heads are cut, the next one that nobody has claimed; else head after head, so that a thread begins with the rows that it
+ * has in its cache. To be called once for each task. */
+static grad_part grad_parts_claim(grad_parts *p, int64_t task)
 {
-    const int64_t claimed = atomic_fetch_add(&p->next, 1), whole = p->heads - p->cut;
+    const int64_t claimed = p->cut ? atomic_fetch_add(&p->next, 1) : task, whole = p->heads - p->cut;
     const bool earlier = claimed < p->cut, later = claimed >= p->heads;
     const int64_t cut = earlier ? claimed : claimed - p->heads, at = earlier || later ? whole + cut : claimed - p->cut;
     const stlora_segment *segment = &p->args->segments[at / p->args->heads];

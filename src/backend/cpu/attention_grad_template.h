@@ -227,10 +227,9 @@ static void head_work(const void *context, int64_t task, int thread)
 {
     const attention_grad_plan *plan = context;
     const stlora_attention_grad_args *a = plan->args;
-    const grad_part part = grad_parts_claim(plan->parts);
+    const grad_part part = grad_parts_claim(plan->parts, task);
     const stlora_segment *segment = part.segment;
     const int64_t dim = a->head_dim, head = part.head, keys0 = (head * plan->keys + segment->k0) * dim;
-    (void)task; /* who comes takes what is next */
     if (plan->narrow) {
         float *rows = plan->dq + (head * plan->ldq + segment->q0) * dim;
         grad_narrow(plan->table, a, segment, head, rows, plan->dk + keys0, plan->dv + keys0, thread);
