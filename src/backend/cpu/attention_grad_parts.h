@@ -4,7 +4,7 @@
  * of keys the later part waits until the earlier one has left it; dq belongs to one of them. Parts are claimed in one order, whoever claims:
  * all earlier parts, the heads that are whole, the later parts. So what a part waits for has been claimed before it, and is done, or
  * nearly, when there are whole heads between. An earlier part waits for nobody.
- * Test: tests/backend/test_cpu_attention.c.
+ * Test: tests/backend/test_attention_parts.c.
  */
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
