@@ -297,7 +297,8 @@ typedef struct stlora_cross_entropy_args {
     stlora_mat dlogits;
 } stlora_cross_entropy_args;
 
-/* adamw: one fused pass over each of `matrices` matrices p of a `count` of elements, which have nothing in common; see optim/adamw.c for the formula and the order of roundings:
+/* adamw: one fused pass over each of so many matrices p, of `count` elements, which have nothing in common; see optim/adamw.c for the formula
+ * and the order of roundings:
  *   p <- fl(p * shrink); p <- fl(p * decay); m, v <- moments of g * grad_scale; p <- p - step_size * m / (sqrt(v) / sqrt_bc2 + eps)
  * and *sum_squares = sum p^2 of the new p in double, fixed order. All F32. shrink = 1 and decay = 1 leave p's bits alone.
  * Every step is rounded to float, without fused multiply-add; the scalars (1 - beta1, 1 - beta2 too) are formed in double and rounded

@@ -20,8 +20,9 @@ stlora_adamw_step stlora_adamw_step_at(const stlora_optimizer_config *config, do
 {
     const double bc1 = 1.0 - pow(config->beta1, (double)t);
     const double bc2 = 1.0 - pow(config->beta2, (double)t);
-    return (stlora_adamw_step){
-        .decay = 1.0 - learning_rate * weight_decay, .step_size = learning_rate / bc1, .sqrt_bc2 = sqrt(bc2)};
+    return (stlora_adamw_step){.decay = 1.0 - learning_rate * weight_decay,
+                               .step_size = learning_rate / bc1,
+                               .sqrt_bc2 = sqrt(bc2)};
 }
 
 void stlora_adamw_update(stlora_adamw_batch *batch, const stlora_adamw_step *step, double shrink, double grad_scale,

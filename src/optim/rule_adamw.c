@@ -106,16 +106,11 @@ const stlora_rule stlora_rule_loraplus = {.name = "loraplus", .place = place, .l
 const stlora_rule *stlora_rule_of(stlora_optimizer_kind kind)
 {
     switch (kind) {
-    case STLORA_OPTIMIZER_ADAMW:
-        return &stlora_rule_adamw;
-    case STLORA_OPTIMIZER_LORAPLUS:
-        return &stlora_rule_loraplus;
-    case STLORA_OPTIMIZER_RIEMANNIAN:
-        return &stlora_rule_riemannian;
-    case STLORA_OPTIMIZER_LORA_RITE:
-        return &stlora_rule_rite;
-    case STLORA_OPTIMIZER_LORA_FA:
-        return &stlora_rule_fa;
+    case STLORA_OPTIMIZER_ADAMW: return &stlora_rule_adamw;
+    case STLORA_OPTIMIZER_LORAPLUS: return &stlora_rule_loraplus;
+    case STLORA_OPTIMIZER_RIEMANNIAN: return &stlora_rule_riemannian;
+    case STLORA_OPTIMIZER_LORA_RITE: return &stlora_rule_rite;
+    case STLORA_OPTIMIZER_LORA_FA: return &stlora_rule_fa;
     }
     return NULL;
 }

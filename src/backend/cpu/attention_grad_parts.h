@@ -9,23 +9,21 @@
 #ifndef STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
 #define STLORA_BACKEND_CPU_ATTENTION_GRAD_PARTS_H
 
-#include <sched.h>
-#include <stdatomic.h>
-
 #include "backend/cpu/attention_operands.h"
+#include "backend/cpu/progress.h"
 
 enum { MOST_CUT_HEADS = 64 };
 
 /* What a later part waits for: keys of the segment, from the first on, that the earlier part has left. A cache line of its own. */
 typedef struct keys_left {
-    _Alignas(CACHE_LINE) _Atomic int64_t count;
+    _Alignas(CACHE_LINE) progress count;
 } keys_left;
 
 typedef struct grad_parts {
     const stlora_attention_grad_args *args;
     int64_t heads, cut; /* of all segments; the last of them, which are cut */
     keys_left left[MOST_CUT_HEADS];
-    _Alignas(CACHE_LINE) _Atomic int64_t next;
+    _Alignas(CACHE_LINE) progress next;
 } grad_parts;
 
 /* Queries [begin, end) of a segment's head. */
@@ -72,7 +70,7 @@ static int64_t later_queries(const stlora_segment *s, int64_t window)
  * has in its cache. To be called once for each task. */
 static grad_part grad_parts_claim(grad_parts *p, int64_t task)
 {
-    const int64_t claimed = p->cut ? atomic_fetch_add(&p->next, 1) : task, whole = p->heads - p->cut;
+    const int64_t claimed = p->cut ? progress_claim(&p->next) : task, whole = p->heads - p->cut;
     const bool earlier = claimed < p->cut, later = claimed >= p->heads;
     const int64_t cut = earlier ? claimed : claimed - p->heads, at = earlier || later ? whole + cut : claimed - p->cut;
     const stlora_segment *segment = &p->args->segments[at / p->args->heads];
@@ -90,7 +88,7 @@ static grad_part grad_parts_claim(grad_parts *p, int64_t task)
 /* Says that the part has left `keys` keys; that it has left them all. */
 static void grad_part_leave(const grad_part *part, int64_t keys)
 {
-    if (part->after) atomic_store_explicit(&part->after->count, keys, memory_order_release);
+    if (part->after) progress_reach(&part->after->count, keys);
 }
 static void grad_part_leave_all(const grad_part *part)
 {
@@ -100,8 +98,7 @@ static void grad_part_leave_all(const grad_part *part)
 /* Waits until the part before has left `keys` keys. */
 static void grad_part_wait(const grad_part *part, int64_t keys)
 {
-    while (part->before && atomic_load_explicit(&part->before->count, memory_order_acquire) < keys)
-        (void)sched_yield();
+    if (part->before) progress_wait(&part->before->count, keys);
 }
 
 #endif

@@ -3,8 +3,8 @@
  *   p[i,j] = exp(scale q_i.k_j - lse_i)      ds[i,j] = scale p[i,j] (dout_i.v_j - delta_i)      delta_i = dout_i.o_i
  *   dq_i = sum_j ds[i,j] k_j                 dk_j = sum_i ds[i,j] q_i                           dv_j = sum_i p[i,j] dout_i
  *
- * A task is one query head of one segment, or one of two parts of it (attention_grad_parts.h). It packs its queries (a chunk of them at a time, where there are many), walks
- * the keys in blocks and, for a block of keys, the blocks of queries that see it; keys are the rows of the small products and queries
+ * A task is one query head of one segment, or one of two parts of it (attention_grad_parts.h). It packs its queries (a chunk of them at a
+ * time, where there are many), walks the keys in blocks and, for a block of keys, the blocks of queries that see it; keys are the rows of the small products and queries
  * their columns, so that ds is at once the rows that dk needs and the panel that the transposed dq needs. Blocks of queries and keys
  * lie the same whoever asks. dq is summed over blocks of keys ascending, dk and dv of one query head over blocks of queries
  * ascending, in the caller's `work`; a second sweep adds the query heads of a kv head, ascending.

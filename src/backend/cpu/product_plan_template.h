@@ -4,9 +4,6 @@
 #ifndef STLORA_BACKEND_CPU_PRODUCT_PLAN_TEMPLATE_H
 #define STLORA_BACKEND_CPU_PRODUCT_PLAN_TEMPLATE_H
 
-#include <sched.h>
-#include <stdatomic.h>
-
 #include "backend/cpu/pack_template.h"
 
 enum {

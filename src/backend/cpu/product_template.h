@@ -16,6 +16,7 @@
 #define STLORA_BACKEND_CPU_PRODUCT_TEMPLATE_H
 
 #include "backend/cpu/product_token_template.h"
+#include "backend/cpu/progress.h"
 #if defined(STLORA_LEVEL_BF16)
 #    include "backend/cpu/tile_bf16.h"
 #endif
@@ -27,11 +28,11 @@ enum {
     ORDERED_TASKS = 1024       /* most of a call whose reduction is cut */
 };
 
-/* Parts of a reduction are claimed in order, all tasks of one before those of the next, one ahead of what a thread is doing. What a part before
- * adds up in the same columns was claimed before, and so is waited for safely; with more tasks than threads it is done long since. */
+/* Parts of a reduction are claimed in order (progress.h), all tasks of one before those of the next, one ahead of what a thread is doing. With
+ * more tasks than threads the part before, of the same columns, is done long since. */
 typedef struct product_order {
-    _Atomic int64_t next;
-    _Atomic int64_t done[ORDERED_TASKS]; /* parts of each task */
+    progress next;
+    progress done[ORDERED_TASKS]; /* parts of each task */
 } product_order;
 
 /* The panels and tokens of one task. */
@@ -67,18 +68,13 @@ static int64_t product_parts_of(const product_plan *p)
     return (p->blocks + p->part_blocks - 1) / p->part_blocks;
 }
 
-static int64_t product_x_size(const stlora_product_args *a)
-{
-    return a->x.dtype == STLORA_F32 ? 4 : 2;
-}
-
 /* Is the reduction so long (a vocabulary's, backward) that x would come from memory again for each panel, page by page? Then few blocks of it
  * are taken through all columns before the next ones. They are whole chains and add up in y, which has to hold sums as they are. */
 static bool product_is_cut(const product_plan *p)
 {
     const stlora_product_args *a = p->maps;
     return p->count == 1 && a->w && a->y.dtype == STLORA_F32 && a->in > MANY_STEPS &&
-           a->tokens * a->in * product_x_size(a) > 2 * X_BYTES;
+           a->tokens * a->in * (int64_t)stlora_dtype_size(a->x.dtype) > 2 * X_BYTES;
 }
 
 /* The share of each thread should be equal: as many wide tasks as divide evenly, then single panels, and where even those do not
@@ -88,7 +84,7 @@ static void product_partition(product_plan *p)
 {
     int64_t threads = p->table->threads, tokens = p->maps->tokens;
     const bool cut = product_is_cut(p);
-    const int64_t x_block = K_BLOCK * product_x_size(p->maps); /* bytes of a token's x in a block */
+    const int64_t x_block = K_BLOCK * (int64_t)stlora_dtype_size(p->maps->x.dtype); /* bytes of a token's x in a block */
     if (cut) tokens = least(tokens, X_BYTES / x_block);
     if (product_weights(p->maps, p->count) <= STLORA_CPU_FEW_WEIGHTS && tokens >= MANY_TOKENS * threads) {
         tokens = (tokens + threads - 1) / threads;
@@ -198,13 +194,6 @@ static lookahead product_lookahead_x(const product_plan *p, const stlora_cmat *x
                        (int)(rows * (per_row > 0 ? per_row : 1))};
 }
 
-/* Waits until y of a task holds the sums of the parts before. */
-static void product_wait(const product_plan *p, int64_t index, int64_t part)
-{
-    while (p->order && atomic_load_explicit(&p->order->done[index], memory_order_acquire) < part)
-        (void)sched_yield();
-}
-
 /* All tokens of a task over packed block b of the reduction. ahead NULL: nothing is fetched ahead. */
 static void product_sweep(const product_plan *p, const product_task *task, const product_columns *columns,
                           const reduction *r, int64_t b, lookahead *ahead, product_scratch *s)
@@ -264,7 +253,7 @@ static void product_job(const product_plan *p, int64_t job, int64_t then, int th
             product_pack_panel(p, &r, &columns[i], i, s);
         lookahead ahead = {0};
         if (product_fetches(p)) ahead = product_lookahead(p, &task, b + 1, end, then);
-        if (b == begin) product_wait(p, index, part);
+        if (p->order) progress_wait(&p->order->done[index], part); /* y holds the sums of the parts before */
         product_sweep(p, &task, columns, &r, b, product_fetches(p) ? &ahead : NULL, s);
     }
 }
@@ -280,11 +269,11 @@ static void product_work_in_order(const void *context, int64_t share, int thread
     const product_plan *p = context;
     const int64_t tasks = product_task_count(p), jobs = tasks * product_parts_of(p);
     (void)share;
-    for (int64_t job, then = atomic_fetch_add(&p->order->next, 1); then < jobs;) {
+    for (int64_t job, then = progress_claim(&p->order->next); then < jobs;) {
         job = then;
-        then = atomic_fetch_add(&p->order->next, 1);
+        then = progress_claim(&p->order->next);
         product_job(p, job, then, thread);
-        atomic_store_explicit(&p->order->done[job % tasks], job / tasks + 1, memory_order_release);
+        progress_reach(&p->order->done[job % tasks], job / tasks + 1);
     }
 }
 

@@ -1,5 +1,5 @@
 /* sums_template.h: cross entropy, and what adds up over a whole matrix: AdamW's pass, sums of squares. For the level whose simd_*.h came
- * before. Test: tests/backend/test_cpu_vs_ref.c, test_promises.c. */
+ * before. Test: tests/backend/test_cpu_vs_ref.c, test_adamw.c. */
 #ifndef STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
 #define STLORA_BACKEND_CPU_SUMS_TEMPLATE_H
 
