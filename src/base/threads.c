@@ -2,8 +2,9 @@
  *
  * A call deals its tasks out in shares, one a thread, each a run of consecutive tasks. A share is two numbers in one atomic word: its owner
  * takes from the front, who has nothing left takes from the back of another's. That is the only way into a call, so a thread that comes late
- * finds the shares empty, or dealt for the next call, and both are right. `open` is the number of tasks that are not done; the caller returns
- * when it is 0, so what a call says (job) stays while anybody who took a task looks at it.
+ * finds the shares empty, or dealt for the next call, and both are right. Who waits watches `dealt`, which counts calls when all of their shares are
+ * there: with an eye on the shares it would see another's before its own, and take that. `open` is the number of tasks that are not done; the
+ * caller returns when it is 0, so what a call says (job) stays while anybody who took a task looks at it.
  *
  * To sleep, a thread counts itself among `sleepers`, looks once more, and waits for a token. Who lowers `sleepers` by one owes a token.
  * Either the last look sees the tasks or the caller sees the sleeper: both are sequentially consistent. The same for the caller, who
@@ -45,6 +46,7 @@ typedef struct member {
     stlora_team *team;
     pthread_t thread;
     double patience; /* nanoseconds of spinning, its own */
+    uint64_t seen;   /* of the calls that were dealt */
     int number;
 } member;
 
@@ -57,7 +59,8 @@ struct stlora_team {
         const void *context;
     } job;
     sem_t work_token, done_token;
-    _Alignas(STLORA_ALIGN) _Atomic int64_t open; /* cache lines of their own */
+    _Alignas(STLORA_ALIGN) _Atomic uint64_t dealt; /* cache lines of their own */
+    _Alignas(STLORA_ALIGN) _Atomic int64_t open;
     _Alignas(STLORA_ALIGN) _Atomic int sleepers;
     _Atomic bool waiting, stop;
 };
@@ -97,27 +100,23 @@ static int64_t share_end(uint64_t share)
     return (int64_t)(share >> 32);
 }
 
-static bool work_is_there(stlora_team *team)
+static bool work_is_there(const member *m)
 {
-    for (int i = 0; i < team->threads; i++) {
-        const uint64_t share = atomic_load(&team->members[i].share);
-        if (share_begin(share) < share_end(share)) return true;
-    }
-    return atomic_load(&team->stop);
+    return atomic_load(&m->team->dealt) != m->seen || atomic_load(&m->team->stop);
 }
 
-static bool all_is_done(stlora_team *team)
+static bool all_is_done(const member *m)
 {
-    return atomic_load(&team->open) == 0;
+    return atomic_load(&m->team->open) == 0;
 }
 
 /* Looks for what is wanted as long as the member has patience for it; false: it is not there. */
-static bool spin(member *m, bool (*there)(stlora_team *))
+static bool spin(member *m, bool (*there)(const member *))
 {
     const double begin = now();
     for (double before = begin;;) {
         for (int i = 0; i < LOOKS; i++) {
-            if (there(m->team)) {
+            if (there(m)) {
                 m->patience = m->patience < SPIN_MOST / 2 ? 2 * m->patience : SPIN_MOST;
                 return true;
             }
@@ -128,7 +127,7 @@ static bool spin(member *m, bool (*there)(stlora_team *))
         before = after;
     }
     m->patience = m->patience > 2 * SPIN_LEAST ? m->patience / 2 : SPIN_LEAST;
-    return there(m->team);
+    return there(m);
 }
 
 /* Lowers a counter by one unless it is 0. */
@@ -145,7 +144,7 @@ static void wait_for_work(member *m)
     stlora_team *team = m->team;
     if (spin(m, work_is_there)) return;
     atomic_fetch_add(&team->sleepers, 1);
-    if (work_is_there(team) && take_one(&team->sleepers)) return;
+    if (work_is_there(m) && take_one(&team->sleepers)) return;
     take_token(&team->work_token);
 }
 
@@ -154,7 +153,7 @@ static void wait_for_others(member *m)
     stlora_team *team = m->team;
     if (spin(m, all_is_done)) return;
     atomic_store(&team->waiting, true);
-    if (all_is_done(team) && atomic_exchange(&team->waiting, false)) return;
+    if (all_is_done(m) && atomic_exchange(&team->waiting, false)) return;
     take_token(&team->done_token);
 }
 
@@ -187,6 +186,7 @@ static void *live(void *argument)
     member *m = argument;
     stlora_team *team = m->team;
     while (!atomic_load(&team->stop)) {
+        m->seen = atomic_load(&team->dealt);
         if (take_tasks(team, m->number) && atomic_exchange(&team->waiting, false)) (void)sem_post(&team->done_token);
         wait_for_work(m);
     }
@@ -213,6 +213,7 @@ void stlora_team_run(stlora_team *team, int64_t tasks, double nanoseconds, stlor
     for (int64_t i = 0; i < team->threads; i++) /* rounded up: of few tasks the caller has the first */
         atomic_store(&team->members[i].share, share_of((i * tasks + team->threads - 1) / team->threads,
                                                        ((i + 1) * tasks + team->threads - 1) / team->threads));
+    atomic_fetch_add(&team->dealt, 1);
     if (nanoseconds >= WORTH_WAKING) wake(team, tasks - 1);
     if (!take_tasks(team, 0)) wait_for_others(&team->members[0]);
 }

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -110,6 +111,29 @@ static void sleepers_are_woken(void **state)
         sleep_ms(3);
         stlora_team_run(team, THREADS, MUCH, meet, &at);
         assert_int_equal(m.present, i * THREADS);
+    }
+    assert_int_equal(m.strangers, 0);
+    stlora_team_free(team);
+}
+
+/* The same for two who are awake, and see the call while it is being dealt. */
+static void meet_at_once(const void *context, int64_t task, int thread)
+{
+    meeting *m = *(meeting *const *)context;
+    if (task != thread) m->strangers++;
+    m->present++;
+    for (int i = 0; i < 10000000 && m->present % 2 != 0; i++)
+        (void)sched_yield();
+}
+
+static void who_is_awake_begins_with_its_own(void **state)
+{
+    (void)state;
+    stlora_team *team = create(2);
+    meeting m = {0}, *at = &m;
+    for (int i = 1; i <= 2000; i++) {
+        stlora_team_run(team, 2, MUCH, meet_at_once, &at);
+        assert_int_equal(m.present, i * 2);
     }
     assert_int_equal(m.strangers, 0);
     stlora_team_free(team);
@@ -253,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_once),
         cmocka_unit_test(sleepers_are_woken),
+        cmocka_unit_test(who_is_awake_begins_with_its_own),
         cmocka_unit_test(the_last_task_is_waited_for),
         cmocka_unit_test(teams_beside_each_other),
         cmocka_unit_test(a_child_runs_alone),
