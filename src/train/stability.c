@@ -2,6 +2,7 @@
 #include "train/stability.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,15 +10,19 @@
 #include "optim/decomposition.h"
 #include "optim/rates.h"
 
+enum { MOST_WORKERS = 8 }; /* that take pairs apart at a time, each with scratch of its own */
+
 /* A pair that is measured. */
 typedef struct watched_pair {
-    size_t index;         /* in the adapter and in the optimizer */
-    float *a, *b;         /* [r, n], [m, r] before the step */
-    double shrink_factor; /* phi before the step */
+    size_t index;            /* in the adapter and in the optimizer */
+    float *a, *b;            /* [r, n], [m, r] before the step */
+    double shrink_factor;    /* phi before the step */
+    stlora_pair_state after; /* the step */
 } watched_pair;
 
 struct stlora_stability {
     const stlora_lora *lora;
+    stlora_team *team;
     int64_t every;
     uint64_t seed;
     stlora_lora_init init; /* of the run's A, where drawn */
@@ -27,7 +32,8 @@ struct stlora_stability {
     stlora_step_change *changes; /* [count] of the step being measured */
     stlora_probe *probe;
     stlora_arena arena;
-    void *work;
+    int workers;
+    void *work[MOST_WORKERS];
     stlora_metrics_file file;
     bool measuring; /* this step */
 };
@@ -90,15 +96,19 @@ static stlora_status fill(stlora_stability *s, const char *names, stlora_error *
     if (status == STLORA_OK) status = stlora_probe_create(&s->probe, s->lora->model, chosen, err);
     stlora_free(chosen);
     STLORA_TRY(status);
+    const int threads = stlora_team_threads(s->team), most = threads < MOST_WORKERS ? threads : MOST_WORKERS;
+    s->workers = s->count < (size_t)most ? (int)s->count : most;
     return stlora_alloc(&s->changes, s->count, sizeof *s->changes, "pairs", err);
 }
 
-stlora_status stlora_stability_create(stlora_stability **out, const stlora_lora *lora, int64_t every, const char *pairs,
-                                      uint64_t seed, const stlora_lora_init *drawn, stlora_error *err)
+stlora_status stlora_stability_create(stlora_stability **out, const stlora_lora *lora, stlora_team *team, int64_t every,
+                                      const char *pairs, uint64_t seed, const stlora_lora_init *drawn,
+                                      stlora_error *err)
 {
     stlora_stability *s;
     STLORA_TRY(stlora_alloc(&s, 1, sizeof *s, "a measurement", err));
-    *s = (stlora_stability){.lora = lora, .every = every, .seed = seed, .drawn = drawn != NULL, .file = {.fd = -1}};
+    *s = (stlora_stability){
+        .lora = lora, .team = team, .every = every, .seed = seed, .drawn = drawn != NULL, .file = {.fd = -1}};
     if (drawn) s->init = *drawn;
     stlora_status status = fill(s, pairs, err);
     if (status != STLORA_OK) {
@@ -138,7 +148,8 @@ static void lay_out(const stlora_stability *s, watched_pair *pairs, stlora_arena
         }
         if (bytes > largest) largest = bytes;
     }
-    *work = stlora_arena_take(arena, largest, 1);
+    for (int i = 0; i < s->workers; i++)
+        work[i] = stlora_arena_take(arena, largest, 1);
 }
 
 int64_t stlora_stability_pairs(const stlora_stability *s)
@@ -149,18 +160,18 @@ int64_t stlora_stability_pairs(const stlora_stability *s)
 size_t stlora_stability_bytes(const stlora_stability *s, int64_t tokens, stlora_dtype act)
 {
     stlora_arena arena = {0};
-    void *none;
+    void *none[MOST_WORKERS];
     if (!s || !tokens) return 0;
-    lay_out(s, NULL, &arena, tokens, act, &none);
+    lay_out(s, NULL, &arena, tokens, act, none);
     return arena.used;
 }
 
 stlora_status stlora_stability_take(stlora_stability *s, int64_t tokens, stlora_dtype act, stlora_error *err)
 {
     if (!s) return STLORA_OK;
-    lay_out(s, s->pairs, &s->arena, tokens, act, &s->work);
+    lay_out(s, s->pairs, &s->arena, tokens, act, s->work);
     STLORA_TRY(stlora_arena_bind(&s->arena, "what is measured", err));
-    lay_out(s, s->pairs, &s->arena, tokens, act, &s->work);
+    lay_out(s, s->pairs, &s->arena, tokens, act, s->work);
     return STLORA_OK;
 }
 
@@ -213,10 +224,12 @@ static void against_start(const stlora_stability *s, const stlora_lora_map *map,
     if (start > 0 && state->norm_a > 0) change->cosine_a0 = both / (sqrt(start) * state->norm_a);
 }
 
-static stlora_step_change measure(const stlora_stability *s, const watched_pair *p, const stlora_pair_state *state,
-                                  const stlora_rates *rates)
+/* work: what stlora_decompose_work says */
+static stlora_step_change measure(const stlora_stability *s, const watched_pair *p, const stlora_rates *rates,
+                                  void *work)
 {
     const stlora_lora_map *map = &s->lora->maps[p->index];
+    const stlora_pair_state *state = &p->after;
     const double shrink = state->shrink_factor / p->shrink_factor; /* what this step multiplied A by */
     const double decay = 1 - rates->lr_a * rates->wd_a;
     const stlora_pair_step step = {.n = state->n,
@@ -230,7 +243,7 @@ static stlora_step_change measure(const stlora_stability *s, const watched_pair 
                                    .b_after = map->b,
                                    .x = stlora_probe_input(s->probe, map->linear->id)};
     stlora_decomposition d;
-    stlora_decompose(&step, s->work, &d);
+    stlora_decompose(&step, work, &d);
     stlora_step_change change = {.d1 = d.d1,
                                  .d2 = d.d2,
                                  .d3 = d.d3,
@@ -273,19 +286,53 @@ static void take_medians(const stlora_stability *s, double *sorted, stlora_step_
     memcpy(out, median, sizeof *out);
 }
 
+/* What the pairs are measured with, and which is the next that nobody has. */
+typedef struct measuring {
+    const stlora_stability *s;
+    const stlora_optimizer_config *settings;
+    double learning_rate;
+    _Atomic size_t *next;
+} measuring;
+
+static void measure_pairs(const void *context, int64_t worker, int thread)
+{
+    const measuring *now = context;
+    const stlora_stability *s = now->s;
+    (void)thread;
+    for (size_t i; (i = atomic_fetch_add(now->next, 1)) < s->count;) {
+        const watched_pair *p = &s->pairs[i];
+        const stlora_rates rates = stlora_rates_at(now->settings, now->learning_rate, p->after.steps);
+        s->changes[i] = measure(s, p, &rates, s->work[worker]);
+    }
+}
+
+/* Nanoseconds of one thread, roughly. */
+static double measuring_takes(const stlora_stability *s)
+{
+    double multiplies = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        const stlora_lora_map *map = &s->lora->maps[s->pairs[i].index];
+        const double tokens = (double)stlora_probe_input(s->probe, map->linear->id).rows, r = (double)map->r;
+        multiplies += tokens * r * (2 * (double)map->linear->n + 4 * r);
+    }
+    return 0.2 * multiplies;
+}
+
 stlora_status stlora_stability_after(stlora_stability *s, const stlora_optimizer *optimizer, stlora_step_metrics *m,
                                      stlora_error *err)
 {
     if (!s || !s->measuring) return STLORA_OK;
     double *sorted;
+    _Atomic size_t next = 0;
+    const measuring now = {s, stlora_optimizer_settings(optimizer), m->learning_rate, &next};
+    for (size_t i = 0; i < s->count; i++)
+        stlora_optimizer_pair(optimizer, s->pairs[i].index, &s->pairs[i].after);
+    stlora_team_run(s->team, s->workers, measuring_takes(s), measure_pairs, &now);
     for (size_t i = 0; i < s->count; i++) {
-        stlora_pair_state state;
-        stlora_optimizer_pair(optimizer, s->pairs[i].index, &state);
-        const stlora_rates rates = stlora_rates_at(stlora_optimizer_settings(optimizer), m->learning_rate, state.steps);
-        s->changes[i] = measure(s, &s->pairs[i], &state, &rates);
-        const int64_t tokens = stlora_probe_input(s->probe, s->lora->maps[s->pairs[i].index].linear->id).rows;
+        const watched_pair *p = &s->pairs[i];
+        const int64_t tokens = stlora_probe_input(s->probe, s->lora->maps[p->index].linear->id).rows;
         if (tokens > m->tokens_measured) m->tokens_measured = tokens;
-        STLORA_TRY(stlora_metrics_pair(&s->file, m->step, tokens, &state, &s->changes[i], err));
+        STLORA_TRY(stlora_metrics_pair(&s->file, m->step, tokens, &p->after, &s->changes[i], err));
     }
     STLORA_TRY(stlora_alloc(&sorted, s->count, sizeof *sorted, "medians", err));
     take_medians(s, sorted, &m->change);

@@ -1,11 +1,12 @@
 /* stability.h: measures what a run's steps change: every so many steps the change of chosen pairs' outputs is taken apart
  * (optim/decomposition.h) over a sample of the step's tokens (model/probe.h), and written to stability.jsonl. It only looks: no bit of the
  * training depends on it. Every function but _create takes NULL for a run that is not measured, and does nothing then.
- * Tests: tests/train/test_stability.c, tests/cli/test_stability.py.
+ * Test: tests/cli/test_stability.py.
  */
 #ifndef STLORA_TRAIN_STABILITY_H
 #define STLORA_TRAIN_STABILITY_H
 
+#include "base/threads.h"
 #include "model/lora.h"
 #include "model/probe.h"
 #include "stlora/optim.h"
@@ -19,11 +20,12 @@ enum {
 }; /* of a step that are looked at: wanted, and at least */
 
 /* stlora_stability_create: for the pairs that `pairs` names: "spread" (of every kind of map the first, the middle and the last that are
- * adapted), "all", or names as --target-modules takes them. drawn: how the run's A was drawn, element by element,
- * so that it can be drawn again; NULL = it was not. Borrows lora. Creates; pair with _free. STLORA_E_USAGE: names that mean no pair. */
-STLORA_NODISCARD stlora_status stlora_stability_create(stlora_stability **out, const stlora_lora *lora, int64_t every,
-                                                       const char *pairs, uint64_t seed,
-                                                       const stlora_lora_init *drawn, stlora_error *err);
+ * adapted), "all", or names as --target-modules takes them. team: whose threads share the pairs. drawn: how the run's A was drawn, element by
+ * element, so that it can be drawn again; NULL = it was not. Borrows lora and team. Creates; pair with _free. STLORA_E_USAGE: names that mean no
+ * pair. */
+STLORA_NODISCARD stlora_status stlora_stability_create(stlora_stability **out, const stlora_lora *lora,
+                                                       stlora_team *team, int64_t every, const char *pairs,
+                                                       uint64_t seed, const stlora_lora_init *drawn, stlora_error *err);
 void stlora_stability_free(stlora_stability *s);
 
 /* stlora_stability_pairs: how many pairs are measured. stlora_stability_bytes: what _take will take to look at `tokens` tokens. */

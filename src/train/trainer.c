@@ -367,8 +367,8 @@ static stlora_status create(stlora_trainer *t, const stlora_params *params, stlo
         stlora_log(&t->callbacks.log, STLORA_LOG_INFO, "A is not shrunk (shrink_ratio 0): with %s %s B is not 0 at the start",
                    c->adapter ? "--adapter" : "--init-lora-weights", c->adapter ? c->adapter : c->init_lora_weights);
     if (c->stability_every)
-        STLORA_TRY(stlora_stability_create(&t->stability, t->session.lora, c->stability_every, c->stability_pairs,
-                                           (uint64_t)c->seed,
+        STLORA_TRY(stlora_stability_create(&t->stability, t->session.lora, t->session.backend->team, c->stability_every,
+                                           c->stability_pairs, (uint64_t)c->seed,
                                            !c->adapter && stlora_lora_init_elementwise(&init) ? &init : NULL, err));
     STLORA_TRY(take_rows(t, err));
     t->scheduler = strcmp(c->lr_scheduler_type, "cosine") == 0     ? STLORA_LR_COSINE
