@@ -26,6 +26,8 @@ from workload import DATA, MODELS, TARGETS, Missing, ensure_model, fits, rows_fi
 SOURCE = Path(__file__).resolve().parent.parent
 SECTIONS = ("ceilings", "product", "ops", "optimizer", "tokenize", "step", "peer", "threads", "memory")
 SHARED_CORE = 1.5  # several threads that are less than so many times one share a core
+APART = 0.5  # of the best handover: cores that are slower do not share a third-level cache, others of this run did
+TURNS = 6  # of one thread and of all
 
 
 def parse():
@@ -98,8 +100,18 @@ class Run:
                for row in run_csv(self.o.build / "bench" / "bench_ceiling", "--threads", self.o.threads, "--tries", 60)}
         self.readings = now
         for key, rate in now.items():
-            self.ceiling[key] = max(self.ceiling.get(key, 0), rate) if key[0] != "call" else min(self.ceiling.get(key, rate), rate)
+            self.keep(key, rate)
         return self.o.threads == 1 or now["fp32", self.o.threads] >= SHARED_CORE * now["fp32", 1]
+
+    def keep(self, key, rate):
+        """The best reading so far: of a time the least."""
+        self.ceiling[key] = (min if key[0] == "call" else max)(self.ceiling.get(key, rate), rate)
+
+    def handover(self):
+        """GB/s at which a thread takes over what another has just written, now."""
+        row, = run_csv(self.o.build / "bench" / "bench_ceiling", "--threads", self.o.threads, "--only", "handover")
+        self.keep((row["what"], self.o.threads), float(row["rate"]))
+        return float(row["rate"])
 
     def roof_of(self, precision):
         """Which ceiling products of that precision run against, at the level that the environment or the processor chooses."""
@@ -113,7 +125,7 @@ class Run:
 
     def ceilings(self):
         for (what, threads), rate in self.ceiling.items():
-            unit = {"memory": "GB/s", "call": "us"}.get(what, "GFLOP/s")
+            unit = {"memory": "GB/s", "handover": "GB/s", "call": "us"}.get(what, "GFLOP/s")
             self.add("ceilings", what, threads, "time" if unit == "us" else "rate", rate, unit)
 
     def product(self):
@@ -271,13 +283,24 @@ class Run:
             if targets != self.o.targets[0] and not MODELS[model].own_data or data == "dense2048":
                 continue
             with self.judged():
-                runs = {1: [], self.o.threads: []}  # in turn, and each step at its best: a program beside this one slows some of them
-                for _ in range(1 if self.o.quick else 6):
-                    for n, times in runs.items():
-                        times.append(self.measure_ours(model, data, targets, n, "threads", plain=True)["step_seconds"])
-                one, all_threads = (sum(map(min, *times)) if len(times) > 1 else sum(times[0]) for times in runs.values())
-                self.add("threads", f"{model} {data} {targets}", self.o.threads, "of_single_thread_rate_times_threads",
-                         100 * one / all_threads / self.o.threads, "%")
+                one, several = [], []  # in turn
+                for _ in range(1 if self.o.quick else TURNS):
+                    one.append(self.measure_ours(model, data, targets, 1, "threads", plain=True)["step_seconds"])
+                    before = self.handover()
+                    steps = self.measure_ours(model, data, targets, self.o.threads, "threads", plain=True)["step_seconds"]
+                    several.append((min(before, self.handover()), steps))
+                self.compare_threads(f"{model} {data} {targets}", one, several)
+
+    def compare_threads(self, case, one, several):
+        """Each step at its best of the turns: a program beside this one slows some of them. Turns whose cores were apart, before or after, are
+        a figure of their own: two threads exchange more than one does."""
+        best = self.ceiling["handover", self.o.threads]
+        together = [steps for handover, steps in several if handover >= APART * best]
+        apart = [steps for handover, steps in several if handover < APART * best]
+        self.add("threads", case, self.o.threads, "turns", len(together), "")
+        for metric, turns in (("of_single_thread_rate_times_threads", together), ("with_cores_apart", apart)):
+            if turns:
+                self.add("threads", case, self.o.threads, metric, 100 * sum(map(min, zip(*one))) / sum(map(min, zip(*turns))) / self.o.threads, "%")
 
     def memory(self):
         """The whole process against the file: as it likes, and with a quarter of the file beside it."""
