@@ -228,12 +228,14 @@ static void rows_work(const void *context, int64_t task, int thread)
         s->calls[i].run(&s->alone[thread].table, &s->calls[i].args, s->calls[i].maps, begin, end - begin);
 }
 
-/* Part `task % threads` of the columns of sum `task / threads`. */
+/* A part of the columns of sum `task % count`. A thread begins with one part of every sum, so shares are as even as sums divide: where one does not,
+ * the larger part is now the earlier, now the later one. */
 static void sums_work(const void *context, int64_t task, int thread)
 {
     const stlora_strip *s = context;
-    const int64_t parts = s->kernels.threads, part = task % parts;
-    const call *c = &s->calls[task / parts];
+    const int64_t parts = s->kernels.threads, i = task % s->count, share_of_thread = task / s->count;
+    const int64_t part = i % 2 ? parts - 1 - share_of_thread : share_of_thread;
+    const call *c = &s->calls[i];
     const int64_t steps = (c->width + COLUMNS_STEP - 1) / COLUMNS_STEP;
     const int64_t begin = share(steps, parts, part) * COLUMNS_STEP;
     int64_t end = share(steps, parts, part + 1) * COLUMNS_STEP;
