@@ -18,7 +18,6 @@ void stlora_head_lay_out(stlora_head *head, const stlora_stage *stage, stlora_ar
     if (map) head->lowrank = stlora_arena_take(arena, N * (size_t)map->rank, sizeof(float));
     if (!train) return;
     head->dh = stlora_arena_take(arena, N * C, sizeof(float));
-    head->dx = stlora_arena_take(arena, N * C, sizeof(float));
     if (!map) return;
     if (map->mag) head->v = stlora_arena_take(arena, N * V, sizeof(float));
     head->p = stlora_arena_take(arena, N * (size_t)map->rank, sizeof(float));
@@ -104,25 +103,25 @@ static void chunk_backward(stlora_head *head, const stlora_stage *stage, const i
     const stlora_transformer *model = stage->model;
     int64_t C = model->config.hidden_size;
     stlora_stage rows = rows_stage(head, stage, at, count);
-    stlora_back scratch = {.p = head->p, .expand = head->expand, .dx = head->dx, .dh = head->dh};
-    memset(head->dx, 0, (size_t)(count * C) * sizeof(float));
+    stlora_back scratch = {.p = head->p, .expand = head->expand};
+    const stlora_mat dh = stlora_mat_whole(head->dh, STLORA_F32, count, C); /* then dx */
     stlora_stage_begin(stage);
     stlora_map_backward(&rows, &scratch, &model->head, (stlora_cmat){head->h, stage->act, count, C, C}, head->lowrank,
-                        stlora_mat_const(dlogits_of(head, stage, count)),
-                        stlora_mat_whole(head->dh, STLORA_F32, count, C), false);
+                        stlora_mat_const(dlogits_of(head, stage, count)), dh, false);
     stage->backend->norm_grad(stage->backend,
                               &(stlora_norm_grad_args){.kind = model->family->norm,
                                                        .tokens = count,
                                                        .width = C,
                                                        .x = {head->rows, STLORA_F32, count, C, C},
-                                                       .dy = {head->dh, STLORA_F32, count, C, C},
+                                                       .dy = stlora_mat_const(dh),
                                                        .w = model->final_norm.w.data,
                                                        .w_dtype = model->final_norm.w.dtype,
                                                        .stats = head->stats,
-                                                       .dx = stlora_mat_whole(head->dx, STLORA_F32, count, C)});
+                                                       .dx = dh,
+                                                       .overwrite = true});
     stlora_stage_end(stage);
     for (int64_t i = 0; i < count; i++)
-        memcpy(back->dx + at[i] * C, head->dx + i * C, (size_t)C * sizeof(float));
+        memcpy(back->dx + at[i] * C, head->dh + i * C, (size_t)C * sizeof(float));
 }
 
 void stlora_head_loss(stlora_head *head, const stlora_stage *stage, const int32_t *targets, const int64_t *at,

@@ -12,7 +12,7 @@ typedef struct stlora_head {
     void *h;                /* (N, C) act: normed */
     float *stats;           /* (N, 2) */
     float *logits;          /* (N, V); then their gradient */
-    float *dh, *dx;         /* (N, C) */
+    float *dh;              /* (N, C), then dx */
     float *lowrank;         /* (N, r), only with an adapted head */
     float *p;               /* (N, r) */
     float *v;               /* (N, V), only with an adapted head that DoRA trains */

@@ -356,6 +356,18 @@ void stlora_pass_loss(stlora_pass *pass, const stlora_pass_batch *batch, double 
     stlora_head_loss(&pass->head, &pass->stage, batch->targets, batch->at, batch->supervised, 0, loss, logprob, NULL);
 }
 
+/* The rows of back.dx that no loss reaches. */
+static void zero_unsupervised(const stlora_pass *pass, const stlora_pass_batch *batch)
+{
+    const int64_t C = pass->stage.model->config.hidden_size;
+    for (int64_t i = 0, from = 0; i <= batch->supervised; i++) {
+        const int64_t next = i < batch->supervised ? batch->at[i] : batch->tokens;
+        assert(next >= from);
+        memset(pass->back.dx + from * C, 0, z((next - from) * C) * sizeof(float));
+        from = next + 1;
+    }
+}
+
 void stlora_pass_watch(stlora_pass *pass, stlora_probe *probe)
 {
     pass->probe = probe;
@@ -381,7 +393,7 @@ void stlora_pass_grad(stlora_pass *pass, const stlora_pass_batch *batch, double 
     stage->probe = pass->probe;
     if (pass->probe) stage->first = stlora_probe_batch(pass->probe, batch->tokens);
     forward(pass, noisy ? batch : NULL);
-    memset(pass->back.dx, 0, z(batch->tokens * model->config.hidden_size) * sizeof(float));
+    zero_unsupervised(pass, batch);
     stlora_head_loss(&pass->head, stage, batch->targets, batch->at, batch->supervised, scale, loss, NULL, &pass->back);
     stage->probe = NULL; /* what is computed again has been kept */
     int64_t bare = bare_blocks(pass), stride = pass->shape.input_stride > 1 ? pass->shape.input_stride : 1;

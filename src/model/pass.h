@@ -51,7 +51,7 @@ typedef struct stlora_pass_batch {
     const int64_t *starts;  /* [S+1] */
     const int64_t *rows;    /* [S] row numbers, for the random numbers of dropout and noise */
     const int32_t *targets; /* [T] */
-    const int64_t *at;      /* [supervised] positions with a target */
+    const int64_t *at;      /* [supervised] positions with a target, ascending */
 } stlora_pass_batch;
 
 /* stlora_pass_measure: bytes that stlora_pass_create will take. */
