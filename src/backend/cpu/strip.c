@@ -75,6 +75,7 @@ struct stlora_strip {
     list_kind kind;         /* of the calls */
     int count, spans;
     int64_t tokens; /* of the calls that are rows */
+    int64_t steps;  /* of the columns of all calls that are sums */
     double nanoseconds;
     call calls[MOST_CALLS];
     span rows[MOST_SPANS]; /* that the calls touch */
@@ -228,19 +229,23 @@ static void rows_work(const void *context, int64_t task, int thread)
         s->calls[i].run(&s->alone[thread].table, &s->calls[i].args, s->calls[i].maps, begin, end - begin);
 }
 
-/* A part of the columns of sum `task % count`. A thread begins with one part of every sum, so shares are as even as sums divide: where one does not,
- * the larger part is now the earlier, now the later one. */
+static int64_t column_steps(const call *sum)
+{
+    return (sum->width + COLUMNS_STEP - 1) / COLUMNS_STEP;
+}
+
+/* The columns of all sums, one sum behind the other, are cut into as many equal runs as there are threads: a sum is cut where a run ends, and nowhere
+ * else, since whatever part of it a thread has, it prepares all tokens for it. */
 static void sums_work(const void *context, int64_t task, int thread)
 {
     const stlora_strip *s = context;
-    const int64_t parts = s->kernels.threads, i = task % s->count, share_of_thread = task / s->count;
-    const int64_t part = i % 2 ? parts - 1 - share_of_thread : share_of_thread;
-    const call *c = &s->calls[i];
-    const int64_t steps = (c->width + COLUMNS_STEP - 1) / COLUMNS_STEP;
-    const int64_t begin = share(steps, parts, part) * COLUMNS_STEP;
-    int64_t end = share(steps, parts, part + 1) * COLUMNS_STEP;
-    if (end > c->width) end = c->width;
-    if (begin < end) c->run(&s->alone[thread].table, &c->args, c->maps, begin, end - begin);
+    const int64_t begin = share(s->steps, s->kernels.threads, task), end = share(s->steps, s->kernels.threads, task + 1);
+    for (int64_t i = 0, first = 0; i < s->count; first += column_steps(&s->calls[i++])) {
+        const call *c = &s->calls[i];
+        const int64_t from = begin > first ? (begin - first) * COLUMNS_STEP : 0, to = (end - first) * COLUMNS_STEP;
+        const int64_t columns = (to < c->width ? to : c->width) - from;
+        if (columns > 0) c->run(&s->alone[thread].table, &c->args, c->maps, from, columns);
+    }
 }
 
 static stlora_strip *strip_of(const stlora_backend *table)
@@ -253,9 +258,9 @@ static void run_list(stlora_strip *s)
 {
     if (s->count == 0) return;
     const bool rows = s->kind == LIST_ROWS;
-    stlora_team_run(s->kernels.team, rows ? s->kernels.threads : (int64_t)s->count * s->kernels.threads, s->nanoseconds,
-                    rows ? rows_work : sums_work, s);
+    stlora_team_run(s->kernels.team, s->kernels.threads, s->nanoseconds, rows ? rows_work : sums_work, s);
     s->count = 0;
+    s->steps = 0;
     s->spans = 0;
     s->nanoseconds = 0;
 }
@@ -426,7 +431,8 @@ static void strip_lowrank_grad(const stlora_backend *table, const stlora_lowrank
     if (s->kind != LIST_SUMS || s->count == MOST_CALLS || sum_is_noted(s, a->g)) run_list(s);
     s->kind = LIST_SUMS;
     s->nanoseconds += (double)(a->tokens * a->width * a->rank) * MULTIPLY;
-    s->calls[s->count++] = (call){.run = run_lowrank_grad, .args.lowrank_grad = *a, .width = a->width};
+    s->calls[s->count] = (call){.run = run_lowrank_grad, .args.lowrank_grad = *a, .width = a->width};
+    s->steps += column_steps(&s->calls[s->count++]);
 }
 
 /* An op that is never noted. */
