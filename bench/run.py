@@ -283,20 +283,24 @@ class Run:
             if targets != self.o.targets[0] and not MODELS[model].own_data or data == "dense2048":
                 continue
             with self.judged():
-                one, several = [], []  # in turn
-                for _ in range(1 if self.o.quick else TURNS):
-                    one.append(self.measure_ours(model, data, targets, 1, "threads", plain=True)["step_seconds"])
-                    before = self.handover()
-                    steps = self.measure_ours(model, data, targets, self.o.threads, "threads", plain=True)["step_seconds"]
-                    several.append((min(before, self.handover()), steps))
-                self.compare_threads(f"{model} {data} {targets}", one, several)
+                self.take_turns(model, data, targets)
 
-    def compare_threads(self, case, one, several):
-        """Each step at its best of the turns: a program beside this one slows some of them. Turns whose cores were apart, before or after, are
-        a figure of their own: two threads exchange more than one does."""
-        best = self.ceiling["handover", self.o.threads]
-        together = [steps for handover, steps in several if handover >= APART * best]
-        apart = [steps for handover, steps in several if handover < APART * best]
+    def take_turns(self, model, data, targets):
+        """One thread and all in turn, each step at its best: a program beside this one slows some of them. Turns whose cores were apart, before or
+        after, are made up for by others and are a figure of their own: two threads exchange more than one does."""
+        case = f"{model} {data} {targets}"
+        wanted = 1 if self.o.quick else TURNS
+        one, several = [], []  # steps; (handover, steps)
+        together = []
+        while len(together) < wanted and len(several) < 2 * wanted:
+            if len(one) < wanted:
+                one.append(self.measure_ours(model, data, targets, 1, "threads", plain=True)["step_seconds"])
+            before = self.handover()
+            steps = self.measure_ours(model, data, targets, self.o.threads, "threads", plain=True)["step_seconds"]
+            several.append((min(before, self.handover()), steps))
+            least = APART * self.ceiling["handover", self.o.threads]
+            together = [steps for handover, steps in several if handover >= least]
+        apart = [steps for handover, steps in several if handover < least]
         self.add("threads", case, self.o.threads, "turns", len(together), "")
         for metric, turns in (("of_single_thread_rate_times_threads", together), ("with_cores_apart", apart)):
             if turns:
