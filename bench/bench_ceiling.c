@@ -24,7 +24,7 @@ enum {
     READS = 5,
     MEETINGS = 5000,
     HANDED_OVER = 64 << 10, /* numbers: 256 KB, which fit into every second-level cache here */
-    LINE = 16, /* of them are a cache line */
+    LINE = 16,              /* of them are a cache line */
     HANDOVERS = 200
 };
 
@@ -137,16 +137,14 @@ static void measure_handover_only(int threads)
 int main(int argc, char **argv)
 {
     int threads = 1, tries = 200;
-    bool only_handover = false, understood = true;
+    bool only_handover = false;
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--threads") == 0)
-            threads = (int)strtol(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--tries") == 0)
-            tries = (int)strtol(argv[i + 1], NULL, 10);
-        else
-            understood = only_handover = strcmp(argv[i], "--only") == 0 && strcmp(argv[i + 1], "handover") == 0;
+        if (strcmp(argv[i], "--threads") == 0) threads = (int)strtol(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--tries") == 0) tries = (int)strtol(argv[i + 1], NULL, 10);
+        if (strcmp(argv[i], "--only") == 0) only_handover = strcmp(argv[i + 1], "handover") == 0;
     }
-    if (!understood || (only_handover && threads == 1) || argc % 2 == 0 || threads < 1 || threads > STLORA_MAX_THREADS || tries < 1) {
+    const int fewest = only_handover ? 2 : 1;
+    if (argc % 2 == 0 || threads < fewest || threads > STLORA_MAX_THREADS || tries < 1) {
         (void)fprintf(stderr, "usage: bench_ceiling [--threads N] [--tries N] [--only handover]\n");
         return 2;
     }

@@ -185,12 +185,12 @@ static void *live(void *argument)
 {
     member *m = argument;
     stlora_team *team = m->team;
-    while (!atomic_load(&team->stop)) {
+    for (;;) {
+        wait_for_work(m);
+        if (atomic_load(&team->stop)) return NULL;
         m->seen = atomic_load(&team->dealt);
         if (take_tasks(team, m->number) && atomic_exchange(&team->waiting, false)) (void)sem_post(&team->done_token);
-        wait_for_work(m);
     }
-    return NULL;
 }
 
 static void wake(stlora_team *team, int64_t most)

@@ -239,7 +239,8 @@ static int64_t column_steps(const call *sum)
 static void sums_work(const void *context, int64_t task, int thread)
 {
     const stlora_strip *s = context;
-    const int64_t begin = share(s->steps, s->kernels.threads, task), end = share(s->steps, s->kernels.threads, task + 1);
+    const int64_t begin = share(s->steps, s->kernels.threads, task);
+    const int64_t end = share(s->steps, s->kernels.threads, task + 1);
     for (int64_t i = 0, first = 0; i < s->count; first += column_steps(&s->calls[i++])) {
         const call *c = &s->calls[i];
         const int64_t from = begin > first ? (begin - first) * COLUMNS_STEP : 0, to = (end - first) * COLUMNS_STEP;
